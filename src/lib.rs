@@ -1,0 +1,1 @@
+//! rollgate: rolling restarts of NATS clusters over SSH, one server at a time, gated on readiness.
