@@ -6,13 +6,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 /// The units, longest first, and how many milliseconds each has.
-const UNITS: [(&str, u64); 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
-    ("ms", 1),
-];
+const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// A week: nothing in a roll takes longer, and anything above is a slip of the pen.
 pub const LONGEST: Duration = Duration::from_secs(7 * 86_400);
@@ -57,17 +51,13 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
     let mut total: u64 = 0;
     let mut smallest = u64::MAX;
     while !rest.is_empty() {
-        let digits = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(rest.len());
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
         let (number, tail) = rest.split_at(digits);
         if number.is_empty() {
             return Err(DurationError::Malformed);
         }
         let tail = tail.trim_start_matches(' ');
-        let letters = tail
-            .find(|c: char| !c.is_alphabetic())
-            .unwrap_or(tail.len());
+        let letters = tail.find(|c: char| !c.is_alphabetic()).unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(letters);
         if unit.is_empty() {
             return Err(DurationError::NoUnit(number.to_owned()));
@@ -100,9 +90,7 @@ fn millis_of(number: &str, unit: u64) -> Result<u64, DurationError> {
     // Nine places are beyond a millisecond of a day; u64 holds 10^9 x 86,400,000.
     let places = fraction.len().min(9);
     let scale = (0..places).fold(1_u64, |scale, _| scale * 10);
-    let fraction: u64 = fraction[..places]
-        .parse()
-        .map_err(|_| DurationError::Malformed)?;
+    let fraction: u64 = fraction[..places].parse().map_err(|_| DurationError::Malformed)?;
     Ok(whole.saturating_add(fraction * unit / scale))
 }
 

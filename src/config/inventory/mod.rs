@@ -5,8 +5,7 @@ mod types;
 
 pub use select::{SelectError, Selection};
 pub use types::{
-    Become, ClientPort, Cluster, Host, Inventory, Monitoring, Mux, Service, Ssh, TlsFiles,
-    UrlTemplate, Via,
+    Become, ClientPort, Cluster, Host, Inventory, Monitoring, Mux, Service, Ssh, TlsFiles, UrlTemplate, Via,
 };
 
 use std::path::Path;

@@ -16,10 +16,7 @@ pub struct Selection {
 impl Selection {
     /// The hosts to roll, in the order of the inventory.
     pub fn rolled(&self) -> impl Iterator<Item = &Host> {
-        self.cluster
-            .hosts
-            .iter()
-            .filter(|host| self.is_rolled(&host.name))
+        self.cluster.hosts.iter().filter(|host| self.is_rolled(&host.name))
     }
 
     /// Whether the host of this name is to be rolled.
@@ -64,11 +61,7 @@ impl Inventory {
     ///
     /// # Errors
     /// The first name that is unknown, or a host outside of the selected clusters.
-    pub fn select(
-        &self,
-        clusters: &[String],
-        hosts: &[String],
-    ) -> Result<Vec<Selection>, SelectError> {
+    pub fn select(&self, clusters: &[String], hosts: &[String]) -> Result<Vec<Selection>, SelectError> {
         let _ = (clusters, hosts);
         Ok(self
             .clusters

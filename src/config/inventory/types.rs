@@ -206,11 +206,7 @@ impl UrlTemplate {
         while let Some(at) = rest.find('{') {
             out.push_str(&rest[..at]);
             rest = &rest[at..];
-            let known = [
-                ("{name}", name),
-                ("{address}", bracketed.as_str()),
-                ("{server_name}", server_name),
-            ];
+            let known = [("{name}", name), ("{address}", bracketed.as_str()), ("{server_name}", server_name)];
             if let Some((placeholder, value)) = known.iter().find(|(p, _)| rest.starts_with(p)) {
                 out.push_str(value);
                 rest = &rest[placeholder.len()..];
@@ -272,9 +268,7 @@ impl Ssh {
 impl Default for Service {
     /// The unit name of the published packages.
     fn default() -> Self {
-        Self::Systemd {
-            unit: "nats-server.service".to_owned(),
-        }
+        Self::Systemd { unit: "nats-server.service".to_owned() }
     }
 }
 
@@ -290,16 +284,8 @@ mod tests {
         };
         check("http://{address}:8222", "10.0.0.1", "http://10.0.0.1:8222");
         check("http://{address}:8222", "fd00::1", "http://[fd00::1]:8222");
-        check(
-            "http://{address}:8222",
-            "[fd00::1]",
-            "http://[fd00::1]:8222",
-        );
-        check(
-            "http://[{address}]:8222",
-            "fd00::1",
-            "http://[fd00::1]:8222",
-        );
+        check("http://{address}:8222", "[fd00::1]", "http://[fd00::1]:8222");
+        check("http://[{address}]:8222", "fd00::1", "http://[fd00::1]:8222");
         check("https://{server_name}.{name}.x", "h", "https://nats-1.n1.x");
         check("http://{address}:8222", "{name}", "http://{name}:8222");
         check("http://{other}", "h", "http://{other}");
@@ -308,21 +294,12 @@ mod tests {
     #[test]
     fn ssh_prints_as_typed() {
         let check = |destination: &str, user: Option<&str>, port, expected: &str| {
-            let ssh = Ssh {
-                destination: destination.to_owned(),
-                user: user.map(str::to_owned),
-                port,
-                ..Ssh::default()
-            };
+            let ssh =
+                Ssh { destination: destination.to_owned(), user: user.map(str::to_owned), port, ..Ssh::default() };
             assert_eq!(ssh.to_string(), expected);
         };
         check("n1", None, None, "n1");
-        check(
-            "10.0.0.2",
-            Some("deploy"),
-            Some(2222),
-            "deploy@10.0.0.2:2222",
-        );
+        check("10.0.0.2", Some("deploy"), Some(2222), "deploy@10.0.0.2:2222");
         check("fd00::1", Some("deploy"), Some(22), "deploy@[fd00::1]:22");
     }
 }

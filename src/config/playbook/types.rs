@@ -151,11 +151,7 @@ pub struct Settle {
 impl Default for Policy {
     fn default() -> Self {
         Self {
-            order: vec![
-                OrderRule::Unready,
-                OrderRule::Zone,
-                OrderRule::MetaLeaderLast,
-            ],
+            order: vec![OrderRule::Unready, OrderRule::Zone, OrderRule::MetaLeaderLast],
             stop_after: None,
             // The settle step already holds the roll; a pause is the operator's wish.
             pause: Duration::ZERO,
@@ -179,9 +175,7 @@ impl Default for Stop {
 impl Default for Start {
     fn default() -> Self {
         // The job is a fork: milliseconds. 30 s is for a host under load.
-        Self {
-            deadline: Duration::from_secs(30),
-        }
+        Self { deadline: Duration::from_secs(30) }
     }
 }
 
