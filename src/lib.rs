@@ -5,3 +5,6 @@
 pub mod config;
 pub mod core;
 pub mod fleet;
+pub mod journal;
+pub mod report;
+pub mod run;
