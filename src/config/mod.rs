@@ -14,7 +14,11 @@ pub mod duration;
 mod error;
 pub mod inventory;
 pub mod playbook;
+mod render;
+mod secrets;
+mod suggest;
+mod yaml;
 
-pub use error::ConfigErrors;
+pub use error::{ConfigErrors, Mistake};
 pub use inventory::Inventory;
 pub use playbook::Playbook;

@@ -20,7 +20,7 @@ impl Inventory {
     /// Every mistake found in the file, or why it could not be read.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
         let _ = path;
-        Err(ConfigErrors::stub())
+        Err(ConfigErrors::new(std::path::Path::new(""), "", Vec::new()))
     }
 
     /// Checks `text` as the inventory that stands at `path`, to whose directory relative paths
@@ -30,6 +30,6 @@ impl Inventory {
     /// Every mistake found in the text.
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigErrors> {
         let _ = (path, text);
-        Err(ConfigErrors::stub())
+        Err(ConfigErrors::new(std::path::Path::new(""), "", Vec::new()))
     }
 }

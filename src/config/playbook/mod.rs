@@ -15,7 +15,7 @@ impl Playbook {
     /// Every mistake found in the file, or why it could not be read.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
         let _ = path;
-        Err(ConfigErrors::stub())
+        Err(ConfigErrors::new(std::path::Path::new(""), "", Vec::new()))
     }
 
     /// Checks `text` as the playbook that stands at `path`. Touches no file.
@@ -24,7 +24,7 @@ impl Playbook {
     /// Every mistake found in the text.
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigErrors> {
         let _ = (path, text);
-        Err(ConfigErrors::stub())
+        Err(ConfigErrors::new(std::path::Path::new(""), "", Vec::new()))
     }
 
     /// The embedded playbook that `rollgate restart` follows.
