@@ -10,12 +10,14 @@
 //!
 //! All mistakes of a file are reported together as one [`ConfigErrors`].
 
+mod check;
 pub mod duration;
 mod error;
 pub mod inventory;
 pub mod playbook;
 mod render;
 mod secrets;
+mod source;
 mod suggest;
 mod yaml;
 

@@ -1,7 +1,15 @@
 //! The inventory: which clusters there are, and how each host of them is reached and managed.
 
+mod destination;
+mod layers;
+pub(crate) mod raw;
+mod resolve;
 mod select;
+mod service;
 mod types;
+mod url;
+
+use std::path::Path;
 
 pub use select::{SelectError, Selection};
 pub use types::{
@@ -9,9 +17,10 @@ pub use types::{
     UrlTemplate, Via,
 };
 
-use std::path::Path;
-
-use super::ConfigErrors;
+use super::check::Checker;
+use super::error::ConfigErrors;
+use super::yaml::Spanned;
+use super::{source, yaml};
 
 impl Inventory {
     /// Reads and checks the inventory file at `path`.
@@ -19,17 +28,23 @@ impl Inventory {
     /// # Errors
     /// Every mistake found in the file, or why it could not be read.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
-        let _ = path;
-        Err(ConfigErrors::new(std::path::Path::new(""), "", Vec::new()))
+        Self::parse(path, &source::read(path, "inventory")?)
     }
 
     /// Checks `text` as the inventory that stands at `path`, to whose directory relative paths
-    /// in it refer. Touches no file.
+    /// in it refer; `~` is the home directory of who runs this. Reads no file.
     ///
     /// # Errors
     /// Every mistake found in the text.
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigErrors> {
-        let _ = (path, text);
-        Err(ConfigErrors::new(std::path::Path::new(""), "", Vec::new()))
+        let (raw, mut mistakes) = yaml::read::<Spanned<raw::RawInventory>>(text);
+        let mut checker = Checker::new(path, etcetera::home_dir().ok());
+        let clusters = raw.map(|raw| resolve::resolve(&raw, &mut checker)).unwrap_or_default();
+        mistakes.extend(checker.into_mistakes());
+        if mistakes.is_empty() {
+            Ok(Self { path: path.to_owned(), digest: source::digest(text), clusters })
+        } else {
+            Err(ConfigErrors::new(path, text, mistakes))
+        }
     }
 }

@@ -76,8 +76,10 @@ pub struct Ssh {
 }
 
 /// How commands to one host share one ssh connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename = "mux", rename_all = "kebab-case")]
 pub enum Mux {
     /// Speak the control socket's protocol ourselves: no process per command.
     #[default]
@@ -87,8 +89,10 @@ pub enum Mux {
 }
 
 /// How privileges are gained on a host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename = "become", rename_all = "kebab-case")]
 pub enum Become {
     /// `sudo -n`: never asks for a password.
     #[default]
@@ -141,8 +145,10 @@ pub struct Monitoring {
 }
 
 /// From where the monitoring endpoint is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename = "via", rename_all = "kebab-case")]
 pub enum Via {
     /// Directly where that works, else through ssh.
     #[default]

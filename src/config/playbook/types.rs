@@ -61,8 +61,10 @@ pub struct Policy {
 }
 
 /// One thing that decides who is next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename = "order rule", rename_all = "kebab-case")]
 pub enum OrderRule {
     /// A server that is not ready goes first: it has nothing to lose.
     Unready,

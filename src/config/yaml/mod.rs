@@ -11,9 +11,10 @@ mod fault;
 mod node;
 mod parse;
 mod read;
+mod schema;
 mod syntax;
 mod values;
 
-pub(crate) use node::Span;
+pub(crate) use node::{Span, shorten};
 pub(crate) use read::read;
 pub(crate) use values::{DurationText, Ordered, Spanned, TextOr};

@@ -1,0 +1,1 @@
+//! JSON Schema of our files, for editors that complete and check them while they are written.
