@@ -23,7 +23,11 @@ impl Checker {
     /// For a file at `path`.
     pub fn new(path: &Path, home: Option<PathBuf>) -> Self {
         let dir = path.parent().unwrap_or(Path::new("")).to_owned();
-        Self { mistakes: Vec::new(), dir, home }
+        Self {
+            mistakes: Vec::new(),
+            dir,
+            home,
+        }
     }
 
     /// Notes a mistake, unless the same one is noted: many hosts share one default.
@@ -45,7 +49,8 @@ impl Checker {
             format!("the name of a {what} can't be empty")
         } else if name.len() > LONGEST_NAME {
             format!("the name of a {what} is longer than {LONGEST_NAME} characters")
-        } else if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !name.chars().all(allowed)
+        } else if !name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            || !name.chars().all(allowed)
         {
             format!("`{}` can't be the name of a {what}", shorten(name))
         } else {
@@ -61,7 +66,11 @@ impl Checker {
     pub fn word(&mut self, what: &str, text: &Spanned<String>) -> Option<String> {
         let problem = if text.value.is_empty() {
             format!("{what} can't be empty")
-        } else if text.value.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        } else if text
+            .value
+            .chars()
+            .any(|c| c.is_whitespace() || c.is_control())
+        {
             format!("{what} can't have blanks in it")
         } else if text.value.starts_with('-') {
             // It becomes an argument of a command.
@@ -97,8 +106,11 @@ impl Checker {
             (Some(home), None) if rest.is_empty() => Some(home.clone()),
             (None, _) => {
                 self.note(
-                    Mistake::at(text.span, "`~` is used, but the home directory is not known")
-                        .help("set HOME, or write the whole path"),
+                    Mistake::at(
+                        text.span,
+                        "`~` is used, but the home directory is not known",
+                    )
+                    .help("set HOME, or write the whole path"),
                 );
                 None
             }
@@ -121,7 +133,10 @@ impl Checker {
         };
         let help = match &error {
             DurationError::NoUnit(number) => {
-                format!("add the unit: `{0}s` for seconds, `{0}ms` for milliseconds", shorten(number))
+                format!(
+                    "add the unit: `{0}s` for seconds, `{0}ms` for milliseconds",
+                    shorten(number)
+                )
             }
             DurationError::TooLong => {
                 "deadlines of a roll are minutes, seldom hours; a week is the most".to_owned()
@@ -148,12 +163,16 @@ impl Checker {
 
     /// A whole number of `what`, from 1 to `most`.
     pub fn count(&mut self, what: &str, number: &Spanned<i64>, most: u32) -> Option<u32> {
-        let in_range = u32::try_from(number.value).ok().filter(|n| (1..=most).contains(n));
+        let in_range = u32::try_from(number.value)
+            .ok()
+            .filter(|n| (1..=most).contains(n));
         if in_range.is_none() {
-            self.note(Mistake::at(
-                number.span,
-                format!("{what} {} is out of range: 1 to {most} are allowed", number.value),
-            ));
+            let range = match most {
+                u32::MAX => "it must be at least 1".to_owned(),
+                _ => format!("1 to {most} are allowed"),
+            };
+            let message = format!("{what} {} is out of range: {range}", number.value);
+            self.note(Mistake::at(number.span, message));
         }
         in_range
     }

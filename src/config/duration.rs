@@ -71,7 +71,11 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
             // `30`, but not `30 s` or `30/5`.
             let is_bare = tail.is_empty();
             let bare = || DurationError::NoUnit(number.to_owned());
-            return Err(if is_bare { bare() } else { DurationError::Malformed });
+            return Err(if is_bare {
+                bare()
+            } else {
+                DurationError::Malformed
+            });
         }
         let Some((_, millis)) = UNITS.iter().find(|(name, _)| *name == unit) else {
             return Err(DurationError::UnknownUnit(unit.to_owned()));

@@ -24,7 +24,10 @@ pub struct Mistake {
 
 impl Mistake {
     pub(crate) fn at(span: Span, message: impl Into<String>) -> Self {
-        Self { span: Some(span), ..Self::anywhere(message) }
+        Self {
+            span: Some(span),
+            ..Self::anywhere(message)
+        }
     }
 
     pub(crate) fn anywhere(message: impl Into<String>) -> Self {
@@ -74,12 +77,22 @@ impl ConfigErrors {
         mistakes.sort_by_key(|mistake| mistake.span.map(|span| (span.start, span.end)));
         // Many hosts share one mistaken default.
         mistakes.dedup();
-        Self { path: path.to_owned(), text: text.to_owned(), mistakes, cause: None }
+        Self {
+            path: path.to_owned(),
+            text: text.to_owned(),
+            mistakes,
+            cause: None,
+        }
     }
 
     /// A file that can't be read at all.
     pub(crate) fn unreadable(path: &Path, mistake: Mistake, cause: Option<io::Error>) -> Self {
-        Self { path: path.to_owned(), text: String::new(), mistakes: vec![mistake], cause }
+        Self {
+            path: path.to_owned(),
+            text: String::new(),
+            mistakes: vec![mistake],
+            cause,
+        }
     }
 
     /// The file, as given.
@@ -100,7 +113,10 @@ impl ConfigErrors {
     pub fn position(&self, mistake: &Mistake) -> Option<(usize, usize)> {
         let before = self.text.get(..mistake.span?.start)?;
         let line = before.rfind('\n').map_or(0, |at| at + 1);
-        Some((before.matches('\n').count() + 1, before[line..].chars().count() + 1))
+        Some((
+            before.matches('\n').count() + 1,
+            before[line..].chars().count() + 1,
+        ))
     }
 
     /// All mistakes in the style of rustc: message, file:line:column, the line with the place

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
 use super::error::Mistake;
 use super::secrets;
@@ -15,7 +15,12 @@ const WIDTH: usize = 120;
 
 /// All `mistakes` of `text`, which stands at `path`.
 pub(super) fn render(path: &Path, text: &str, mistakes: &[Mistake], color: bool) -> String {
-    let renderer = if color { Renderer::styled() } else { Renderer::plain() }.term_width(WIDTH);
+    let renderer = if color {
+        Renderer::styled()
+    } else {
+        Renderer::plain()
+    }
+    .term_width(WIDTH);
     let masked = secrets::mask(text);
     let path = path.display().to_string();
     let blocks: Vec<String> = mistakes
@@ -23,7 +28,11 @@ pub(super) fn render(path: &Path, text: &str, mistakes: &[Mistake], color: bool)
         .map(|mistake| {
             let rendered = renderer.render(&[group(mistake, &path, &masked)]);
             // Masking and cutting leave blanks at the ends of lines.
-            rendered.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+            rendered
+                .lines()
+                .map(str::trim_end)
+                .collect::<Vec<_>>()
+                .join("\n")
         })
         .collect();
     let mut out = blocks.join("\n\n");
@@ -41,10 +50,17 @@ fn group<'a>(mistake: &'a Mistake, path: &'a str, text: &'a str) -> Group<'a> {
             primary = primary.label(&**label);
         }
         let related = mistake.related.iter().map(|(span, label)| {
-            AnnotationKind::Context.span(visible(*span, text)).label(&**label)
+            AnnotationKind::Context
+                .span(visible(*span, text))
+                .label(&**label)
         });
-        let snippet = Snippet::source(text).path(path).annotation(primary).annotations(related);
+        let snippet = Snippet::source(text)
+            .path(path)
+            .annotation(primary)
+            .annotations(related);
         group = group.element(snippet);
+    } else {
+        group = group.element(Origin::path(path));
     }
     for help in &mistake.help {
         group = group.element(Level::HELP.message(&**help));

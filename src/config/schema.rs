@@ -43,7 +43,9 @@ struct NoNulls;
 impl Transform for NoNulls {
     fn transform(&mut self, schema: &mut Schema) {
         transform_subschemas(self, schema);
-        let Some(object) = schema.as_object_mut() else { return };
+        let Some(object) = schema.as_object_mut() else {
+            return;
+        };
         if let Some(Value::Array(types)) = object.get_mut("type") {
             types.retain(|name| name != "null");
             if let [one] = types.as_slice() {
@@ -52,7 +54,9 @@ impl Transform for NoNulls {
             }
         }
         for word in ["anyOf", "oneOf"] {
-            let Some(Value::Array(options)) = object.get_mut(word) else { continue };
+            let Some(Value::Array(options)) = object.get_mut(word) else {
+                continue;
+            };
             // A bare step is one whose settings are null: marked so as to stay.
             options.retain(|option| *option != json!({ "type": "null" }));
             if options.len() == 1
@@ -69,11 +73,18 @@ impl Transform for NoNulls {
 
 /// Adds the bare names of the steps to those with settings.
 pub(super) fn allow_bare_steps(schema: &mut Schema) {
-    let Some(Value::Array(options)) = schema.get_mut("oneOf") else { return };
+    let Some(Value::Array(options)) = schema.get_mut("oneOf") else {
+        return;
+    };
     let bare: Vec<Value> = options
         .iter()
         .filter_map(|option| {
-            let name = option.get("properties")?.as_object()?.keys().next()?.clone();
+            let name = option
+                .get("properties")?
+                .as_object()?
+                .keys()
+                .next()?
+                .clone();
             let description = option.get("description").cloned().unwrap_or_default();
             let bare = json_schema!({ "const": name, "description": description });
             Some(bare.into())

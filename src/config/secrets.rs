@@ -5,8 +5,17 @@
 //! tree says: a file that is broken enough has no tree.
 
 /// Parts of key names that announce a secret.
-const WORDS: [&str; 9] =
-    ["passw", "passphrase", "secret", "token", "seed", "nkey", "credential", "private_key", "apikey"];
+const WORDS: [&str; 9] = [
+    "passw",
+    "passphrase",
+    "secret",
+    "token",
+    "seed",
+    "nkey",
+    "credential",
+    "private_key",
+    "apikey",
+];
 
 /// Whether a key of this name announces a secret.
 pub(crate) fn is_secret(key: &str) -> bool {
@@ -49,28 +58,27 @@ fn secret_value(line: &str) -> Option<usize> {
         let start = key
             .rfind(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.')))
             // The character found may be longer than a byte.
-            .map_or(0, |before| before + key[before..].chars().next().map_or(1, char::len_utf8));
+            .map_or(0, |before| {
+                before + key[before..].chars().next().map_or(1, char::len_utf8)
+            });
         is_secret(&key[start..]).then_some(at + 1)
     })
 }
 
-/// Copies `line`, overwriting `user:password` in `scheme://user:password@host`.
+/// Copies `line`, overwriting the password in `user:password@host` and in URLs.
 fn mask_userinfo(line: &str, out: &mut String) {
-    let mut rest = line;
-    while let Some(at) = rest.find("://") {
-        let (head, tail) = rest.split_at(at + 3);
-        out.push_str(head);
-        let authority = tail
-            .find(|c: char| c.is_whitespace() || matches!(c, '/' | '"' | '\'' | ',' | '?' | '#'))
-            .unwrap_or(tail.len());
-        let end = tail[..authority].rfind('@').unwrap_or(0);
-        // A lone user name is no secret: `ssh://deploy@host`.
-        let start = tail[..end].find(':').map_or(end, |colon| colon + 1);
-        out.push_str(&tail[..start]);
+    let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'');
+    for token in line.split_inclusive(ends) {
+        let end = token.rfind('@').unwrap_or(0);
+        let user = token.find("://").map_or(0, |at| at + 3).min(end);
+        // A lone user name is no secret: `deploy@host`.
+        let start = token[user..end]
+            .find(':')
+            .map_or(end, |colon| user + colon + 1);
+        out.push_str(&token[..start]);
         out.extend(std::iter::repeat_n(' ', end - start));
-        rest = &tail[end..];
+        out.push_str(&token[end..]);
     }
-    out.push_str(rest);
 }
 
 /// Copies the end of `line` from byte `from` on as spaces.
@@ -98,10 +106,24 @@ mod tests {
         };
         check("name: n1\n", "name: n1");
         check("password: hunter2\nname: n1\n", "password:\nname: n1");
-        check("- {user: x, \"api-token\" : 'ü'}\n", "- {user: x, \"api-token\" :");
-        check("seed: |\n  SUA\n\n  MORE\nnext: 1\n", "seed:\n\n\n\nnext: 1");
-        check("url: nats://u:pw@h:4222 # x\n", "url: nats://u:  @h:4222 # x");
+        check(
+            "- {user: x, \"api-token\" : 'ü'}\n",
+            "- {user: x, \"api-token\" :",
+        );
+        check(
+            "seed: |\n  SUA\n\n  MORE\nnext: 1\n",
+            "seed:\n\n\n\nnext: 1",
+        );
+        check(
+            "url: nats://u:pw@h:4222 # x\n",
+            "url: nats://u:  @h:4222 # x",
+        );
         check("ssh: ssh://deploy@h\n", "ssh: ssh://deploy@h");
+        check("- deploy:pw@n9\n", "- deploy:  @n9");
+        check(
+            "[root@[fd00::1]:22, \"u:p@x\"]",
+            "[root@[fd00::1]:22, \"u: @x\"]",
+        );
         check("password_file: ./p\n", "password_file: ./p");
         check("key: ./client-key.pem\n", "key: ./client-key.pem");
         check("é_secret: x", "é_secret:");

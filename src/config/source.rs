@@ -5,7 +5,6 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::error::{ConfigErrors, Mistake};
-use super::yaml::shorten;
 
 /// Largest file that is read, in bytes: 10,000 hosts at 400 bytes each. What is larger was not
 /// meant to be read, and could fill the memory (`/dev/zero`).
@@ -13,9 +12,8 @@ const LARGEST: u64 = 4 * 1024 * 1024;
 
 /// The text of the file at `path`, which is to be an inventory, a playbook: a `what`.
 pub(super) fn read(path: &Path, what: &str) -> Result<String, ConfigErrors> {
-    let shown = shorten_path(path);
     let unreadable = |problem: &str, help: &str, cause: Option<io::Error>| {
-        let mistake = Mistake::anywhere(format!("can't read the {what} `{shown}`: {problem}"));
+        let mistake = Mistake::anywhere(format!("can't read the {what}: {problem}"));
         ConfigErrors::unreadable(path, mistake.help(help), cause)
     };
     let from_io = |error: io::Error| match error.kind() {
@@ -24,16 +22,26 @@ pub(super) fn read(path: &Path, what: &str) -> Result<String, ConfigErrors> {
             "relative paths are taken from the current directory",
             Some(error),
         ),
-        io::ErrorKind::PermissionDenied => {
-            unreadable("permission denied", "who runs this must be able to read it", Some(error))
+        io::ErrorKind::PermissionDenied => unreadable(
+            "permission denied",
+            "who runs this must be able to read it",
+            Some(error),
+        ),
+        io::ErrorKind::IsADirectory => {
+            unreadable("it is a directory", "name a file in it", Some(error))
         }
-        io::ErrorKind::IsADirectory => unreadable("it is a directory", "name a file in it", Some(error)),
-        _ => unreadable(&error.to_string(), "is the file system in order?", Some(error)),
+        _ => unreadable(
+            &error.to_string(),
+            "is the file system in order?",
+            Some(error),
+        ),
     };
     let file = File::open(path).map_err(from_io)?;
     let mut bytes = Vec::new();
     // One more, to tell a file of just this size from a larger one.
-    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(from_io)?;
+    file.take(LARGEST + 1)
+        .read_to_end(&mut bytes)
+        .map_err(from_io)?;
     if bytes.len() as u64 > LARGEST {
         let problem = format!("it is larger than {} MiB", LARGEST / 1024 / 1024);
         return Err(unreadable(&problem, "is it the right file?", None));
@@ -44,14 +52,12 @@ pub(super) fn read(path: &Path, what: &str) -> Result<String, ConfigErrors> {
         let before = String::from_utf8_lossy(&error.as_bytes()[..valid]).into_owned();
         let line = before.matches('\n').count() + 1;
         let problem = format!("it is not UTF-8 (line {line}, byte {valid})");
-        unreadable(&problem, "save it as UTF-8: `iconv -f latin1 -t utf-8`", None)
+        unreadable(
+            &problem,
+            "save it as UTF-8: `iconv -f latin1 -t utf-8`",
+            None,
+        )
     })
-}
-
-fn shorten_path(path: &Path) -> String {
-    let shown = path.display().to_string();
-    // The end of a path says more than its beginning.
-    if shown.chars().count() > 200 { shorten(&shown) } else { shown.escape_debug().to_string() }
 }
 
 /// Stable hash of `text` in hex: FNV-1a of 128 bits. It tells an edited file from an unedited
@@ -60,8 +66,9 @@ fn shorten_path(path: &Path) -> String {
 pub(super) fn digest(text: &str) -> String {
     const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
-    let hash =
-        text.bytes().fold(OFFSET, |hash, byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME));
+    let hash = text.bytes().fold(OFFSET, |hash, byte| {
+        (hash ^ u128::from(byte)).wrapping_mul(PRIME)
+    });
     format!("{hash:032x}")
 }
 
@@ -90,7 +97,15 @@ mod tests {
         };
         check("missing.yaml", None, "there is no such file");
         check(".", None, "it is a directory");
-        check("latin1.yaml", Some(b"a: 1\nb: \xe9\n"), "it is not UTF-8 (line 2, byte 8)");
-        check("big.yaml", Some(&vec![b'#'; 5 * 1024 * 1024]), "it is larger than 4 MiB");
+        check(
+            "latin1.yaml",
+            Some(b"a: 1\nb: \xe9\n"),
+            "it is not UTF-8 (line 2, byte 8)",
+        );
+        check(
+            "big.yaml",
+            Some(&vec![b'#'; 5 * 1024 * 1024]),
+            "it is larger than 4 MiB",
+        );
     }
 }

@@ -4,7 +4,10 @@
 ///
 /// Near enough is a third of the longer word in edits where a swap of neighbours counts as one
 /// (so `ssh` tolerates one, `monitoring` three), or the same text but for case and `-` and `_`.
-pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     let folded = fold(word);
     candidates
         .into_iter()

@@ -39,9 +39,17 @@ pub(super) enum DestinationError {
 /// (`ProxyCommand`, `Match exec`), so that `$(…)` in a name would be run.
 pub(super) fn parse(text: &str) -> Result<Destination, DestinationError> {
     use DestinationError as E;
-    let (rest, is_url) = text.strip_prefix("ssh://").map_or((text, false), |rest| (rest, true));
-    let rest = if is_url { rest.strip_suffix('/').unwrap_or(rest) } else { rest };
-    let (user, rest) = rest.rsplit_once('@').map_or((None, rest), |(user, rest)| (Some(user), rest));
+    let (rest, is_url) = text
+        .strip_prefix("ssh://")
+        .map_or((text, false), |rest| (rest, true));
+    let rest = if is_url {
+        rest.strip_suffix('/').unwrap_or(rest)
+    } else {
+        rest
+    };
+    let (user, rest) = rest
+        .rsplit_once('@')
+        .map_or((None, rest), |(user, rest)| (Some(user), rest));
     if rest.is_empty() {
         return Err(E::Empty);
     }
@@ -56,12 +64,19 @@ pub(super) fn parse(text: &str) -> Result<Destination, DestinationError> {
     }
     let (host, port) = split_port(rest)?;
     let is_v6 = host.contains(':');
-    let allowed =
-        |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') || (is_v6 && matches!(c, ':' | '%'));
+    let allowed = |c: char| {
+        c.is_ascii_alphanumeric()
+            || matches!(c, '.' | '_' | '-')
+            || (is_v6 && matches!(c, ':' | '%'))
+    };
     if host.is_empty() || host.len() > 255 || !host.chars().all(allowed) {
         return Err(E::Host);
     }
-    Ok(Destination { host: host.to_owned(), user: user.map(str::to_owned), port })
+    Ok(Destination {
+        host: host.to_owned(),
+        user: user.map(str::to_owned),
+        port,
+    })
 }
 
 /// Whether `user` may be a login name.
@@ -86,15 +101,19 @@ fn split_port(rest: &str) -> Result<(&str, Option<u16>), DestinationError> {
             _ => (host, Some(tail.strip_prefix(':').ok_or(E::Host)?)),
         }
     } else if rest.matches(':').count() == 1 {
-        rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port)))
+        rest.split_once(':')
+            .map_or((rest, None), |(host, port)| (host, Some(port)))
     } else {
         (rest, None)
     };
     let port = match port {
         None => None,
-        Some(port) if port.bytes().all(|b| b.is_ascii_digit()) => {
-            Some(port.parse::<u16>().ok().filter(|port| *port > 0).ok_or(E::Port)?)
-        }
+        Some(port) if port.bytes().all(|b| b.is_ascii_digit()) => Some(
+            port.parse::<u16>()
+                .ok()
+                .filter(|port| *port > 0)
+                .ok_or(E::Port)?,
+        ),
         Some(_) => return Err(E::Port),
     };
     Ok((host, port))
@@ -107,13 +126,26 @@ mod tests {
     #[test]
     fn destinations_are_taken_apart() {
         let check = |text: &str, user: Option<&str>, host: &str, port: Option<u16>| {
-            let expected =
-                Destination { host: host.to_owned(), user: user.map(str::to_owned), port };
+            let expected = Destination {
+                host: host.to_owned(),
+                user: user.map(str::to_owned),
+                port,
+            };
             assert_eq!(parse(text), Ok(expected), "{text}");
         };
         check("n1", None, "n1", None);
-        check("deploy@10.0.0.2:2222", Some("deploy"), "10.0.0.2", Some(2222));
-        check("ssh://deploy@n1.example.com:22/", Some("deploy"), "n1.example.com", Some(22));
+        check(
+            "deploy@10.0.0.2:2222",
+            Some("deploy"),
+            "10.0.0.2",
+            Some(2222),
+        );
+        check(
+            "ssh://deploy@n1.example.com:22/",
+            Some("deploy"),
+            "n1.example.com",
+            Some(22),
+        );
         check("fd00::1", None, "fd00::1", None);
         check("root@[fd00::1]:22", Some("root"), "fd00::1", Some(22));
         check("fe80::1%eth0", None, "fe80::1%eth0", None);

@@ -10,7 +10,7 @@ use super::url;
 use crate::config::check::Checker;
 use crate::config::error::Mistake;
 use crate::config::suggest;
-use crate::config::yaml::{Span, Spanned, TextOr, shorten};
+use crate::config::yaml::{Span, Spanned, TextOr, printable};
 
 /// Schemes of the monitoring endpoint.
 const MONITORING: [&str; 2] = ["http", "https"];
@@ -27,7 +27,12 @@ type Found<'r> = Option<(usize, &'r Spanned<String>)>;
 
 impl<'r> Layers<'r> {
     pub fn new(host: Level<'r>, cluster: Level<'r>, defaults: Option<Level<'r>>) -> Self {
-        Self { levels: [Some(host), Some(cluster), defaults].into_iter().flatten().collect() }
+        Self {
+            levels: [Some(host), Some(cluster), defaults]
+                .into_iter()
+                .flatten()
+                .collect(),
+        }
     }
 
     /// Checks what stands at a level of many hosts, even if each of them overrides it.
@@ -38,14 +43,20 @@ impl<'r> Layers<'r> {
         });
         if let Some(span) = destination {
             checker.note(
-                Mistake::at(span, "an ssh destination can't be shared by hosts")
-                    .help("a destination stands in its host; here keys like `user:` and `port:` can"),
+                Mistake::at(span, "an ssh destination can't be shared by hosts").help(
+                    "a destination stands in its host; here keys like `user:` and `port:` can",
+                ),
             );
         }
-        let layers = Self { levels: vec![*level] };
+        let layers = Self {
+            levels: vec![*level],
+        };
         layers.ssh_settings(checker);
         layers.service(checker);
-        if let Some(url) = level.monitoring.and_then(|monitoring| monitoring.value.url.as_ref()) {
+        if let Some(url) = level
+            .monitoring
+            .and_then(|monitoring| monitoring.value.url.as_ref())
+        {
             check_url(url, &MONITORING, checker);
         }
         if let Some(url) = level.client.and_then(|client| client.value.url.as_ref()) {
@@ -54,7 +65,10 @@ impl<'r> Layers<'r> {
     }
 
     fn find<T>(&self, get: impl Fn(&Level<'r>) -> Option<T>) -> Option<(usize, T)> {
-        self.levels.iter().enumerate().find_map(|(n, level)| Some((n, get(level)?)))
+        self.levels
+            .iter()
+            .enumerate()
+            .find_map(|(n, level)| Some((n, get(level)?)))
     }
 
     /// A key of the long form of `ssh`.
@@ -129,13 +143,16 @@ impl<'r> Layers<'r> {
     }
 
     pub fn become_(&self) -> Become {
-        self.find(|level| level.become_).map_or_else(Become::default, |(_, value)| value)
+        self.find(|level| level.become_)
+            .map_or_else(Become::default, |(_, value)| value)
     }
 
     /// The nearest service as a whole: half of one and half of another would be neither.
     pub fn service(&self, checker: &mut Checker) -> Service {
         let nearest = self.find(|level| level.service);
-        nearest.and_then(|(_, raw)| service::resolve(raw, checker)).unwrap_or_default()
+        nearest
+            .and_then(|(_, raw)| service::resolve(raw, checker))
+            .unwrap_or_default()
     }
 
     pub fn monitoring(&self, checker: &mut Checker) -> Monitoring {
@@ -143,12 +160,21 @@ impl<'r> Layers<'r> {
             self.find(|level| get(&level.monitoring?.value))
         };
         let url = text(|raw| raw.url.as_ref());
-        let files = [text(|raw| raw.ca.as_ref()), text(|raw| raw.cert.as_ref()), text(|raw| raw.key.as_ref())];
+        let files = [
+            text(|raw| raw.ca.as_ref()),
+            text(|raw| raw.cert.as_ref()),
+            text(|raw| raw.key.as_ref()),
+        ];
         let lost = |key: &str| {
-            self.levels.iter().filter_map(|level| level.monitoring).any(|raw| raw.lost(key))
+            self.levels
+                .iter()
+                .filter_map(|level| level.monitoring)
+                .any(|raw| raw.lost(key))
         };
         let template = url.and_then(|(_, text)| check_url(text, &MONITORING, checker));
-        let is_https = template.as_ref().is_some_and(|url| url.as_str().starts_with("https://"));
+        let is_https = template
+            .as_ref()
+            .is_some_and(|url| url.as_str().starts_with("https://"));
         let is_broken = url.is_some() && template.is_none() || lost("url");
         let tls = if is_https || is_broken {
             tls_files(files, lost, checker)
@@ -158,7 +184,10 @@ impl<'r> Layers<'r> {
         };
         Monitoring {
             url: template,
-            via: self.find(|level| level.monitoring?.value.via).map(|(_, via)| via).unwrap_or_default(),
+            via: self
+                .find(|level| level.monitoring?.value.via)
+                .map(|(_, via)| via)
+                .unwrap_or_default(),
             tls,
         }
     }
@@ -168,9 +197,17 @@ impl<'r> Layers<'r> {
             self.find(|level| get(&level.client?.value))
         };
         let url = text(|raw| raw.url.as_ref());
-        let files = [text(|raw| raw.ca.as_ref()), text(|raw| raw.cert.as_ref()), text(|raw| raw.key.as_ref())];
-        let lost =
-            |key: &str| self.levels.iter().filter_map(|level| level.client).any(|raw| raw.lost(key));
+        let files = [
+            text(|raw| raw.ca.as_ref()),
+            text(|raw| raw.cert.as_ref()),
+            text(|raw| raw.key.as_ref()),
+        ];
+        let lost = |key: &str| {
+            self.levels
+                .iter()
+                .filter_map(|level| level.client)
+                .any(|raw| raw.lost(key))
+        };
         ClientPort {
             url: url.and_then(|(_, text)| check_url(text, &CLIENT, checker)),
             // Also beside `nats://`: there the server says whether it wants TLS.
@@ -179,7 +216,7 @@ impl<'r> Layers<'r> {
     }
 }
 
-fn explain_destination(error: &destination::DestinationError, span: Span) -> Mistake {
+pub(super) fn explain_destination(error: &destination::DestinationError, span: Span) -> Mistake {
     let mistake = Mistake::at(span, error.to_string());
     if *error == destination::DestinationError::Password {
         return mistake.help("secrets are not written inline: use a key or an agent");
@@ -189,8 +226,16 @@ fn explain_destination(error: &destination::DestinationError, span: Span) -> Mis
 
 /// User or port both in the destination and as a key beside it.
 fn check_given_twice(destination: &Destination, span: Span, keys: &RawSsh, checker: &mut Checker) {
-    let user = keys.user.as_ref().filter(|_| destination.user.is_some()).map(|key| key.span);
-    let port = keys.port.as_ref().filter(|_| destination.port.is_some()).map(|key| key.span);
+    let user = keys
+        .user
+        .as_ref()
+        .filter(|_| destination.user.is_some())
+        .map(|key| key.span);
+    let port = keys
+        .port
+        .as_ref()
+        .filter(|_| destination.port.is_some())
+        .map(|key| key.span);
     for (what, key) in [("user", user), ("port", port)] {
         if let Some(key) = key {
             checker.note(
@@ -207,7 +252,10 @@ fn jumps(jump: &Spanned<TextOr<Vec<Spanned<String>>>>, checker: &mut Checker) ->
     let hops: Vec<(&str, Span)> = match &jump.value {
         // As after `ssh -J`.
         TextOr::Text(text) => text.split(',').map(|hop| (hop.trim(), jump.span)).collect(),
-        TextOr::Long(hops) => hops.iter().map(|hop| (hop.value.as_str(), hop.span)).collect(),
+        TextOr::Long(hops) => hops
+            .iter()
+            .map(|hop| (hop.value.as_str(), hop.span))
+            .collect(),
     };
     for (hop, span) in &hops {
         if let Err(error) = destination::parse(hop) {
@@ -217,7 +265,11 @@ fn jumps(jump: &Spanned<TextOr<Vec<Spanned<String>>>>, checker: &mut Checker) ->
     hops.into_iter().map(|(hop, _)| hop.to_owned()).collect()
 }
 
-fn check_url(text: &Spanned<String>, schemes: &[&str], checker: &mut Checker) -> Option<UrlTemplate> {
+fn check_url(
+    text: &Spanned<String>,
+    schemes: &[&str],
+    checker: &mut Checker,
+) -> Option<UrlTemplate> {
     let error = match url::check(&text.value, schemes) {
         Ok(_) => return Some(UrlTemplate::checked(text.value.clone())),
         Err(error) => error,
@@ -232,10 +284,13 @@ fn check_url(text: &Spanned<String>, schemes: &[&str], checker: &mut Checker) ->
         url::UrlError::Brace => "placeholders are {name}, {address} and {server_name}".to_owned(),
         url::UrlError::Path => "end it after the host and port; paths are added".to_owned(),
         url::UrlError::NoHost | url::UrlError::Host | url::UrlError::Port => {
-            format!("write `{}://HOST:PORT`, an IPv6 address in brackets", schemes[0])
+            format!(
+                "write `{}://HOST:PORT`, an IPv6 address in brackets",
+                schemes[0]
+            )
         }
     };
-    let message = shorten(&error.to_string());
+    let message = printable(&error.to_string());
     checker.note(Mistake::at(text.span, message).help(help));
     None
 }
@@ -258,7 +313,11 @@ fn tls_files(
         );
     }
     let mut path = |found: Found<'_>| -> Option<PathBuf> { checker.path(found?.1) };
-    TlsFiles { ca: path(ca), cert: path(cert), key: path(key) }
+    TlsFiles {
+        ca: path(ca),
+        cert: path(cert),
+        key: path(key),
+    }
 }
 
 /// Files for TLS that were written nearer than, or beside, an `http` URL have no effect. Those
@@ -268,8 +327,11 @@ fn refuse_files_without_https(url: Found<'_>, files: [Found<'_>; 3], checker: &m
         let Some((level, text)) = found else { continue };
         let mistake = match url {
             Some((url_level, _)) if url_level < level => continue,
-            Some((_, url)) => Mistake::at(text.span, format!("`{name}` has no effect on an `http` URL"))
-                .related(url.span, "no TLS here"),
+            Some((_, url)) => Mistake::at(
+                text.span,
+                format!("`{name}` has no effect on an `http` URL"),
+            )
+            .related(url.span, "no TLS here"),
             None => Mistake::at(text.span, format!("`{name}` needs an `https` URL")),
         };
         checker.note(mistake.help("write `url: \"https://{address}:PORT\"`"));

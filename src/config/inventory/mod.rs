@@ -39,10 +39,16 @@ impl Inventory {
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigErrors> {
         let (raw, mut mistakes) = yaml::read::<Spanned<raw::RawInventory>>(text);
         let mut checker = Checker::new(path, etcetera::home_dir().ok());
-        let clusters = raw.map(|raw| resolve::resolve(&raw, &mut checker)).unwrap_or_default();
+        let clusters = raw
+            .map(|raw| resolve::resolve(&raw, &mut checker))
+            .unwrap_or_default();
         mistakes.extend(checker.into_mistakes());
         if mistakes.is_empty() {
-            Ok(Self { path: path.to_owned(), digest: source::digest(text), clusters })
+            Ok(Self {
+                path: path.to_owned(),
+                digest: source::digest(text),
+                clusters,
+            })
         } else {
             Err(ConfigErrors::new(path, text, mistakes))
         }

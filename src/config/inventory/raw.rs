@@ -64,7 +64,11 @@ pub(crate) struct RawCluster {
 #[serde(deny_unknown_fields, rename = "host")]
 pub(crate) struct RawHost {
     /// What you call it; unique in the inventory. Letters, digits and `.`, `_`, `-`.
-    #[schemars(required, regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$"), length(max = 128))]
+    #[schemars(
+        required,
+        regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$"),
+        length(max = 128)
+    )]
     pub name: Option<Spanned<String>>,
     /// The server's `server_name`, if it differs from `name`.
     pub server_name: Option<Spanned<String>>,
@@ -149,7 +153,10 @@ pub(crate) struct RawCommand {
 #[serde(deny_unknown_fields, rename = "monitoring")]
 pub(crate) struct RawMonitoring {
     /// Its URL, `http` or `https`, with the placeholders `{name}`, `{address}`, `{server_name}`.
-    #[schemars(regex(pattern = "^https?://[^/@]+/?$"), example = "http://{address}:8222")]
+    #[schemars(
+        regex(pattern = "^https?://[^/@]+/?$"),
+        example = "http://{address}:8222"
+    )]
     pub url: Option<Spanned<String>>,
     /// From where it is asked: `direct`ly from here, from the host through `ssh`, or `auto`:
     /// directly where that works, else through ssh.
@@ -167,7 +174,10 @@ pub(crate) struct RawMonitoring {
 #[serde(deny_unknown_fields, rename = "client")]
 pub(crate) struct RawClient {
     /// Its URL, `nats` or `tls`, with the placeholders `{name}`, `{address}`, `{server_name}`.
-    #[schemars(regex(pattern = "^(nats|tls)://[^/@]+/?$"), example = "nats://{address}:4222")]
+    #[schemars(
+        regex(pattern = "^(nats|tls)://[^/@]+/?$"),
+        example = "nats://{address}:4222"
+    )]
     pub url: Option<Spanned<String>>,
     /// Certificates to trust, PEM.
     pub ca: Option<Spanned<String>>,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::destination;
-use super::layers::Layers;
+use super::layers::{Layers, explain_destination};
 use super::raw::{Level, RawCluster, RawHost, RawInventory};
 use super::types::{Cluster, Host, Ssh};
 use crate::config::check::Checker;
@@ -21,7 +21,11 @@ struct Placed {
 /// The clusters of `raw`; what is wrong goes to `checker`, and is missing from the result.
 pub(super) fn resolve(raw: &Spanned<RawInventory>, checker: &mut Checker) -> Vec<Cluster> {
     const HELP: &str = "write `clusters:`, below it the name of a cluster, below that its `hosts:`";
-    let defaults = raw.value.defaults.as_ref().map(|defaults| defaults.value.level());
+    let defaults = raw
+        .value
+        .defaults
+        .as_ref()
+        .map(|defaults| defaults.value.level());
     if let Some(defaults) = &defaults {
         Layers::check_shared(defaults, checker);
     }
@@ -36,7 +40,9 @@ pub(super) fn resolve(raw: &Spanned<RawInventory>, checker: &mut Checker) -> Vec
     }
     let mut names = HashMap::new();
     let clusters = clusters.value.0.iter();
-    clusters.map(|(name, cluster)| resolve_cluster(name, cluster, defaults, &mut names, checker)).collect()
+    clusters
+        .map(|(name, cluster)| resolve_cluster(name, cluster, defaults, &mut names, checker))
+        .collect()
 }
 
 fn resolve_cluster(
@@ -66,26 +72,44 @@ fn resolve_cluster(
         hosts.extend(resolved);
     }
     check_unique(&hosts, names, checker);
-    Cluster { name: name.value.clone(), hosts: hosts.into_iter().map(|placed| placed.host).collect() }
+    Cluster {
+        name: name.value.clone(),
+        hosts: hosts.into_iter().map(|placed| placed.host).collect(),
+    }
 }
 
 /// A host of which only the destination is written: the machine's name is the host's.
 fn long_form(alias: &str, span: Span, checker: &mut Checker) -> Option<RawHost> {
-    let spanned = |value: String| Spanned { value, span, lost: Vec::new() };
+    let spanned = |value: String| Spanned {
+        value,
+        span,
+        lost: Vec::new(),
+    };
     let name = match destination::parse(alias) {
         Ok(destination) => destination.host,
         Err(error) => {
-            checker.note(Mistake::at(span, error.to_string()));
+            checker.note(explain_destination(&error, span));
             return None;
         }
     };
     if name.contains(':') {
-        let help = format!("give it a name: `- {{name: n1, ssh: \"{}\"}}`", shorten(alias));
+        let help = format!(
+            "give it a name: `- {{name: n1, ssh: \"{}\"}}`",
+            shorten(alias)
+        );
         checker.note(Mistake::at(span, "an IPv6 address can't be the name of a host").help(help));
         return None;
     }
-    let ssh = Spanned { value: TextOr::Text(alias.to_owned()), span, lost: Vec::new() };
-    Some(RawHost { name: Some(spanned(name)), ssh: Some(ssh), ..RawHost::default() })
+    let ssh = Spanned {
+        value: TextOr::Text(alias.to_owned()),
+        span,
+        lost: Vec::new(),
+    };
+    Some(RawHost {
+        name: Some(spanned(name)),
+        ssh: Some(ssh),
+        ..RawHost::default()
+    })
 }
 
 fn resolve_host(
@@ -100,7 +124,9 @@ fn resolve_host(
     let monitoring = layers.monitoring(checker);
     let client = layers.client(checker);
     let zone = host.zone.as_ref().and_then(|zone| {
-        checker.name("zone", &zone.value, zone.span).then(|| zone.value.clone())
+        checker
+            .name("zone", &zone.value, zone.span)
+            .then(|| zone.value.clone())
     });
     let Some(name) = &host.name else {
         if !place.lost("name") {
@@ -130,7 +156,12 @@ fn resolve_host(
         monitoring,
         client,
     };
-    Some(Placed { host, name_span: name.span, server_name_span, ssh_span })
+    Some(Placed {
+        host,
+        name_span: name.span,
+        server_name_span,
+        ssh_span,
+    })
 }
 
 /// Host names are unique in the file; server names and machines in their cluster.
@@ -139,16 +170,37 @@ fn check_unique(hosts: &[Placed], names: &mut HashMap<String, Span>, checker: &m
     let mut machines = HashMap::new();
     for placed in hosts {
         let host = &placed.host;
-        let is_new = unique("host name", &host.name, placed.name_span, names, checker, "names of hosts are unique over all clusters, so that `--host` is clear");
+        let is_new = unique(
+            "host name",
+            &host.name,
+            placed.name_span,
+            names,
+            checker,
+            "names of hosts are unique over all clusters, so that `--host` is clear",
+        );
         if !is_new {
             // Its server name and destination follow from the name, or will change with it.
             continue;
         }
         let (name, span) = (&host.server_name, placed.server_name_span);
-        unique("server name", name, span, &mut server_names, checker, "in one NATS cluster each server has a name of its own");
+        unique(
+            "server name",
+            name,
+            span,
+            &mut server_names,
+            checker,
+            "in one NATS cluster each server has a name of its own",
+        );
         if !host.ssh.destination.is_empty() {
             let (machine, span) = (machine(&host.ssh), placed.ssh_span);
-            unique("ssh destination", &machine, span, &mut machines, checker, "two entries for one machine would be rolled as if they were two");
+            unique(
+                "ssh destination",
+                &machine,
+                span,
+                &mut machines,
+                checker,
+                "two entries for one machine would be rolled as if they were two",
+            );
         }
     }
 }

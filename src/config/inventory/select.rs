@@ -17,7 +17,10 @@ pub struct Selection {
 impl Selection {
     /// The hosts to roll, in the order of the inventory.
     pub fn rolled(&self) -> impl Iterator<Item = &Host> {
-        self.cluster.hosts.iter().filter(|host| self.is_rolled(&host.name))
+        self.cluster
+            .hosts
+            .iter()
+            .filter(|host| self.is_rolled(&host.name))
     }
 
     /// Whether the host of this name is to be rolled.
@@ -81,12 +84,23 @@ impl Inventory {
         for name in hosts {
             self.check_host(name, is_selected)?;
         }
-        let selections = self.clusters.iter().filter(|cluster| is_selected(cluster)).map(|cluster| {
-            let names = cluster.hosts.iter().map(|host| &host.name);
-            let roll = names.filter(|name| hosts.is_empty() || hosts.contains(name)).cloned();
-            Selection { cluster: cluster.clone(), roll: roll.collect() }
-        });
-        Ok(selections.filter(|selection| !selection.roll.is_empty()).collect())
+        let selections = self
+            .clusters
+            .iter()
+            .filter(|cluster| is_selected(cluster))
+            .map(|cluster| {
+                let names = cluster.hosts.iter().map(|host| &host.name);
+                let roll = names
+                    .filter(|name| hosts.is_empty() || hosts.contains(name))
+                    .cloned();
+                Selection {
+                    cluster: cluster.clone(),
+                    roll: roll.collect(),
+                }
+            });
+        Ok(selections
+            .filter(|selection| !selection.roll.is_empty())
+            .collect())
     }
 
     fn check_host(
@@ -103,7 +117,9 @@ impl Inventory {
             }),
             None => {
                 let hosts = self.clusters.iter().filter(|cluster| is_selected(cluster));
-                let known = hosts.flat_map(|cluster| &cluster.hosts).map(|host| host.name.as_str());
+                let known = hosts
+                    .flat_map(|cluster| &cluster.hosts)
+                    .map(|host| host.name.as_str());
                 Err(SelectError::UnknownHost {
                     name: name.to_owned(),
                     hint: suggest::hint(name, known),
@@ -122,13 +138,23 @@ mod tests {
     fn check(clusters: &[&str], hosts: &[&str], expected: &str) {
         let text = "clusters:\n  prod: {hosts: [n1, n2, n3]}\n  dev: {hosts: [d1]}\n";
         let inventory = Inventory::parse(Path::new("i.yaml"), text).unwrap();
-        let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let owned = |names: &[&str]| {
+            names
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect::<Vec<_>>()
+        };
         let found = match inventory.select(&owned(clusters), &owned(hosts)) {
             Ok(selections) => selections
                 .iter()
                 .map(|s| {
                     let rolled: Vec<_> = s.rolled().map(|host| host.name.as_str()).collect();
-                    format!("{}: {} of {}", s.cluster.name, rolled.join(","), s.cluster.hosts.len())
+                    format!(
+                        "{}: {} of {}",
+                        s.cluster.name,
+                        rolled.join(","),
+                        s.cluster.hosts.len()
+                    )
                 })
                 .collect::<Vec<_>>()
                 .join("; "),
@@ -143,8 +169,16 @@ mod tests {
         check(&["dev"], &[], "dev: d1 of 1");
         check(&[], &["n3", "n1"], "prod: n1,n3 of 3");
         check(&["prod"], &["n2"], "prod: n2 of 3");
-        check(&["prodd"], &[], "no cluster `prodd` in the inventory; did you mean `prod`?");
-        check(&[], &["x"], "no host `x` in the inventory; known: `n1`, `n2`, `n3`, `d1`");
+        check(
+            &["prodd"],
+            &[],
+            "no cluster `prodd` in the inventory; did you mean `prod`?",
+        );
+        check(
+            &[],
+            &["x"],
+            "no host `x` in the inventory; known: `n1`, `n2`, `n3`, `d1`",
+        );
         check(
             &["dev"],
             &["n1"],

@@ -8,7 +8,15 @@ use crate::config::yaml::{Span, Spanned};
 
 /// Suffixes of units that are no services.
 const OTHER_UNITS: [&str; 10] = [
-    ".socket", ".timer", ".target", ".mount", ".path", ".slice", ".scope", ".device", ".swap",
+    ".socket",
+    ".timer",
+    ".target",
+    ".mount",
+    ".path",
+    ".slice",
+    ".scope",
+    ".device",
+    ".swap",
     ".automount",
 ];
 
@@ -16,24 +24,31 @@ const KINDS: [&str; 4] = ["systemd", "docker", "podman", "command"];
 
 /// The one service that `raw` describes.
 pub(super) fn resolve(raw: &Spanned<RawService>, checker: &mut Checker) -> Option<Service> {
-    let RawService { systemd, docker, podman, command } = &raw.value;
+    let RawService {
+        systemd,
+        docker,
+        podman,
+        command,
+    } = &raw.value;
     let spans = [
         systemd.as_ref().map(|text| text.span),
         docker.as_ref().map(|text| text.span),
         podman.as_ref().map(|text| text.span),
         command.as_ref().map(|map| map.span),
     ];
-    let given: Vec<(&str, Span)> =
-        KINDS.into_iter().zip(spans).filter_map(|(kind, span)| Some((kind, span?))).collect();
+    let given: Vec<(&str, Span)> = KINDS
+        .into_iter()
+        .zip(spans)
+        .filter_map(|(kind, span)| Some((kind, span?)))
+        .collect();
     match given.as_slice() {
         [_] => {}
         [] => {
             // An unknown key in its place is reported, and is why nothing is left.
             if raw.lost.is_empty() {
-                checker.note(
-                    Mistake::at(raw.span, "a service of no kind")
-                        .help("write one of `systemd: UNIT`, `docker: NAME`, `podman: NAME`, `command: {…}`"),
-                );
+                checker.note(Mistake::at(raw.span, "a service of no kind").help(
+                    "write one of `systemd: UNIT`, `docker: NAME`, `podman: NAME`, `command: {…}`",
+                ));
             }
             return None;
         }
@@ -61,7 +76,8 @@ pub(super) fn resolve(raw: &Spanned<RawService>, checker: &mut Checker) -> Optio
 
 fn unit(text: &Spanned<String>, checker: &mut Checker) -> Option<String> {
     let name = checker.word("a unit's name", text)?;
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '_' | '.' | '\\' | '@' | '-');
+    let allowed =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '_' | '.' | '\\' | '@' | '-');
     if !name.chars().all(allowed) {
         checker.note(
             Mistake::at(text.span, "bad characters in the name of a unit")
@@ -88,11 +104,18 @@ fn unit(text: &Spanned<String>, checker: &mut Checker) -> Option<String> {
 }
 
 fn container(text: &Spanned<String>, checker: &mut Checker) -> Option<String> {
-    checker.name("container", &text.value, text.span).then(|| text.value.clone())
+    checker
+        .name("container", &text.value, text.span)
+        .then(|| text.value.clone())
 }
 
 fn own_commands(raw: &Spanned<RawCommand>, checker: &mut Checker) -> Option<Service> {
-    let RawCommand { start, stop, status, logs } = &raw.value;
+    let RawCommand {
+        start,
+        stop,
+        status,
+        logs,
+    } = &raw.value;
     let mut argv = |name: &str, argv: Option<&Spanned<Vec<String>>>, is_needed: bool| {
         let Some(argv) = argv else {
             if is_needed && !raw.lost(name) {
@@ -106,8 +129,9 @@ fn own_commands(raw: &Spanned<RawCommand>, checker: &mut Checker) -> Option<Serv
         if argv.value.first().is_none_or(String::is_empty) {
             if argv.lost.is_empty() {
                 checker.note(
-                    Mistake::at(argv.span, format!("the `{name}` command is empty"))
-                        .help("write a program and its arguments: `[/usr/local/bin/nats-ctl, start]`"),
+                    Mistake::at(argv.span, format!("the `{name}` command is empty")).help(
+                        "write a program and its arguments: `[/usr/local/bin/nats-ctl, start]`",
+                    ),
                 );
             }
             return None;
@@ -118,5 +142,10 @@ fn own_commands(raw: &Spanned<RawCommand>, checker: &mut Checker) -> Option<Serv
     let stop = argv("stop", stop.as_ref(), true);
     let status = argv("status", status.as_ref(), true);
     let logs = argv("logs", logs.as_ref(), false);
-    Some(Service::Command { start: start?, stop: stop?, status: status?, logs })
+    Some(Service::Command {
+        start: start?,
+        stop: stop?,
+        status: status?,
+        logs,
+    })
 }

@@ -79,7 +79,8 @@ pub struct Ssh {
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema,
 )]
-#[serde(rename = "mux", rename_all = "kebab-case")]
+#[serde(rename = "mux setting", rename_all = "kebab-case")]
+#[schemars(rename = "mux")]
 pub enum Mux {
     /// Speak the control socket's protocol ourselves: no process per command.
     #[default]
@@ -92,7 +93,8 @@ pub enum Mux {
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema,
 )]
-#[serde(rename = "become", rename_all = "kebab-case")]
+#[serde(rename = "become setting", rename_all = "kebab-case")]
+#[schemars(rename = "become")]
 pub enum Become {
     /// `sudo -n`: never asks for a password.
     #[default]
@@ -148,7 +150,8 @@ pub struct Monitoring {
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema,
 )]
-#[serde(rename = "via", rename_all = "kebab-case")]
+#[serde(rename = "via setting", rename_all = "kebab-case")]
+#[schemars(rename = "via")]
 pub enum Via {
     /// Directly where that works, else through ssh.
     #[default]

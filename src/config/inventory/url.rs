@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::config::yaml::shorten;
+
 /// The placeholders that [`UrlTemplate::render`](super::UrlTemplate::render) fills.
 pub(super) const PLACEHOLDERS: [&str; 3] = ["name", "address", "server_name"];
 
@@ -39,7 +41,7 @@ pub(super) fn check<'t>(text: &'t str, schemes: &[&str]) -> Result<&'t str, UrlE
         return Err(UrlError::NoScheme);
     }
     if !schemes.contains(&scheme) {
-        return Err(UrlError::Scheme(scheme.to_owned()));
+        return Err(UrlError::Scheme(shorten(scheme)));
     }
     // Before anything that names a piece of the text.
     if rest.contains('@') {
@@ -61,7 +63,7 @@ fn fill(mut rest: &str) -> Result<String, UrlError> {
     while let Some((before, after)) = rest.split_once('{') {
         let (inner, tail) = after.split_once('}').ok_or(UrlError::Brace)?;
         if !PLACEHOLDERS.contains(&inner) {
-            return Err(UrlError::Placeholder(inner.to_owned()));
+            return Err(UrlError::Placeholder(shorten(inner)));
         }
         out.push_str(before);
         out.push('x');

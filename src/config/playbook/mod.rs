@@ -15,8 +15,7 @@ use super::yaml::Spanned;
 use super::{source, yaml};
 
 /// The playbooks that are part of the program, by name.
-const EMBEDDED: [(&str, &str); 1] =
-    [("restart", include_str!("../../../playbooks/restart.yaml"))];
+const EMBEDDED: [(&str, &str); 1] = [("restart", include_str!("../../../playbooks/restart.yaml"))];
 
 impl Playbook {
     /// Reads and checks the playbook file at `path`.
@@ -76,7 +75,10 @@ impl Playbook {
     /// The text of the embedded playbook of this name, comments and all: a start for one's own.
     #[must_use]
     pub fn embedded_text(name: &str) -> Option<&'static str> {
-        EMBEDDED.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
+        EMBEDDED
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, text)| *text)
     }
 
     /// Names of the embedded playbooks.

@@ -24,10 +24,17 @@ const RULES: [Rule; 4] = [
     },
     Rule {
         step: "start",
-        then: Some(("gate", "the next server would be stopped before this one is back")),
+        then: Some((
+            "gate",
+            "the next server would be stopped before this one is back",
+        )),
         after: None,
     },
-    Rule { step: "gate", then: None, after: None },
+    Rule {
+        step: "gate",
+        then: None,
+        after: None,
+    },
     Rule {
         step: "settle",
         then: None,
@@ -54,7 +61,10 @@ pub(super) fn check(steps: &[(Step, Span)], is_whole: bool, checker: &mut Checke
             continue;
         };
         let has = |steps: &[(Step, Span)], name: &str| {
-            steps.iter().find(|(step, _)| step.name() == name).map(|(_, span)| *span)
+            steps
+                .iter()
+                .find(|(step, _)| step.name() == name)
+                .map(|(_, span)| *span)
         };
         if let Some((needed, why)) = rule.then
             && has(after, needed).is_none()
@@ -63,8 +73,11 @@ pub(super) fn check(steps: &[(Step, Span)], is_whole: bool, checker: &mut Checke
             match has(before, needed) {
                 Some(other) => checker.note(misplaced(name, *span, "after", needed, other, why)),
                 None if is_whole => checker.note(
-                    Mistake::at(*span, format!("`{name}` without a `{needed}` after it: {why}"))
-                        .help(format!("add `- {needed}` below it")),
+                    Mistake::at(
+                        *span,
+                        format!("`{name}` without a `{needed}` after it: {why}"),
+                    )
+                    .help(format!("add `- {needed}` below it")),
                 ),
                 None => {}
             }
@@ -75,8 +88,11 @@ pub(super) fn check(steps: &[(Step, Span)], is_whole: bool, checker: &mut Checke
             match has(after, needed) {
                 Some(other) => checker.note(misplaced(name, *span, "before", needed, other, why)),
                 None if is_whole => checker.note(
-                    Mistake::at(*span, format!("`{name}` without a `{needed}` before it: {why}"))
-                        .help(format!("add `- {needed}` above it")),
+                    Mistake::at(
+                        *span,
+                        format!("`{name}` without a `{needed}` before it: {why}"),
+                    )
+                    .help(format!("add `- {needed}` above it")),
                 ),
                 None => {}
             }
@@ -116,7 +132,11 @@ mod tests {
                 assert_eq!(names.join(", "), turn);
                 Vec::new()
             }
-            Err(errors) => errors.mistakes().iter().map(|m| m.message().to_owned()).collect(),
+            Err(errors) => errors
+                .mistakes()
+                .iter()
+                .map(|m| m.message().to_owned())
+                .collect(),
         };
         assert_eq!(found, expected, "{turn}");
     }
@@ -133,37 +153,52 @@ mod tests {
     #[test]
     fn others_are_refused() {
         check("", &["a turn without steps does nothing"]);
-        check("stop", &["`stop` without a `start` after it: each server would be left down"]);
+        check(
+            "stop",
+            &["`stop` without a `start` after it: each server would be left down"],
+        );
         check(
             "start, stop, gate",
             &["`stop` stands after `start`: each server would be left down"],
         );
         check(
             "stop, start",
-            &["`start` without a `gate` after it: the next server would be stopped before this one is back"],
+            &[
+                "`start` without a `gate` after it: the next server would be stopped before this one is back",
+            ],
         );
         check(
             "stop, gate, start",
-            &["`start` stands after `gate`: the next server would be stopped before this one is back"],
+            &[
+                "`start` stands after `gate`: the next server would be stopped before this one is back",
+            ],
         );
         check(
             "gate, stop, start",
-            &["`start` stands after `gate`: the next server would be stopped before this one is back"],
+            &[
+                "`start` stands after `gate`: the next server would be stopped before this one is back",
+            ],
         );
         check(
             "stop, gate",
             &["`stop` without a `start` after it: each server would be left down"],
         );
-        check("settle", &["`settle` without a `gate` before it: there is nothing yet that could hold"]);
+        check(
+            "settle",
+            &["`settle` without a `gate` before it: there is nothing yet that could hold"],
+        );
         check(
             "stop, start, settle, gate",
             &["`settle` stands before `gate`: there is nothing yet that could hold"],
         );
-        check("stop, start, gate, stop, start, gate", &[
-            "a turn has one `stop` at most",
-            "a turn has one `start` at most",
-            "a turn has one `gate` at most",
-        ]);
+        check(
+            "stop, start, gate, stop, start, gate",
+            &[
+                "a turn has one `stop` at most",
+                "a turn has one `start` at most",
+                "a turn has one `gate` at most",
+            ],
+        );
         check("stop, start, gaet", &["unknown step `gaet`"]);
     }
 }

@@ -13,7 +13,11 @@ use crate::config::yaml::{DurationText, Spanned};
 #[schemars(title = "rollgate playbook")]
 pub(crate) struct RawPlaybook {
     /// Short name, for messages and the journal. Letters, digits and `.`, `_`, `-`.
-    #[schemars(required, regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$"), length(max = 128))]
+    #[schemars(
+        required,
+        regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$"),
+        length(max = 128)
+    )]
     pub name: Option<Spanned<String>>,
     /// What it does, for whoever lists playbooks.
     pub description: Option<String>,

@@ -40,8 +40,15 @@ pub(super) fn resolve(raw: &Spanned<RawPlaybook>, checker: &mut Checker) -> Part
     let policy = playbook.policy.as_ref();
     Parts {
         name,
-        description: playbook.description.as_deref().unwrap_or_default().trim().to_owned(),
-        policy: policy.map(|policy| resolve_policy(&policy.value, checker)).unwrap_or_default(),
+        description: playbook
+            .description
+            .as_deref()
+            .unwrap_or_default()
+            .trim()
+            .to_owned(),
+        policy: policy
+            .map(|policy| resolve_policy(&policy.value, checker))
+            .unwrap_or_default(),
         turn: resolve_turn(raw, checker),
     }
 }
@@ -99,13 +106,18 @@ fn or_default(
     checker: &mut Checker,
 ) -> Duration {
     let help = format!("{} is the default", duration::format(default));
-    written.and_then(|text| checker.positive(text, &help)).unwrap_or(default)
+    written
+        .and_then(|text| checker.positive(text, &help))
+        .unwrap_or(default)
 }
 
 fn resolve_policy(raw: &RawPolicy, checker: &mut Checker) -> Policy {
     let default = Policy::default();
     Policy {
-        order: raw.order.as_ref().map_or(default.order, |order| resolve_order(order, checker)),
+        order: raw
+            .order
+            .as_ref()
+            .map_or(default.order, |order| resolve_order(order, checker)),
         stop_after: raw
             .stop_after
             .as_ref()
@@ -123,10 +135,7 @@ fn resolve_policy(raw: &RawPolicy, checker: &mut Checker) -> Policy {
     }
 }
 
-fn resolve_order(
-    raw: &Spanned<Vec<Spanned<OrderRule>>>,
-    checker: &mut Checker,
-) -> Vec<OrderRule> {
+fn resolve_order(raw: &Spanned<Vec<Spanned<OrderRule>>>, checker: &mut Checker) -> Vec<OrderRule> {
     if raw.value.is_empty() && raw.lost.is_empty() {
         checker.note(
             Mistake::at(raw.span, "an order without rules")
@@ -141,7 +150,10 @@ fn resolve_order(
                     .related(first.span, "first here")
                     .help("remove one of them"),
             );
-        } else if let Some(first) = rules.iter().find(|first| first.value == OrderRule::Inventory) {
+        } else if let Some(first) = rules
+            .iter()
+            .find(|first| first.value == OrderRule::Inventory)
+        {
             checker.note(
                 Mistake::at(rule.span, "this rule decides nothing after `inventory`")
                     .related(first.span, "leaves no two servers equal")
@@ -160,10 +172,12 @@ fn place(text: Option<&Spanned<DurationText>>, step: Span) -> Span {
 
 fn resolve_gate(raw: &RawGate, span: Span, checker: &mut Checker) -> Gate {
     let default = Gate::default();
-    let looks = raw.looks.as_ref().and_then(|number| checker.count("`looks`", number, MOST_LOOKS));
-    let mut get = |text: &Option<Spanned<DurationText>>, default| {
-        or_default(text.as_ref(), default, checker)
-    };
+    let looks = raw
+        .looks
+        .as_ref()
+        .and_then(|number| checker.count("`looks`", number, MOST_LOOKS));
+    let mut get =
+        |text: &Option<Spanned<DurationText>>, default| or_default(text.as_ref(), default, checker);
     let gate = Gate {
         deadline: get(&raw.deadline, default.deadline),
         looks: looks.unwrap_or(default.looks),
@@ -174,10 +188,16 @@ fn resolve_gate(raw: &RawGate, span: Span, checker: &mut Checker) -> Gate {
     let text = duration::format;
     if gate.first_interval > gate.max_interval {
         let (first, max) = (text(gate.first_interval), text(gate.max_interval));
-        let at = place(raw.first_interval.as_ref().or(raw.max_interval.as_ref()), span);
+        let at = place(
+            raw.first_interval.as_ref().or(raw.max_interval.as_ref()),
+            span,
+        );
         checker.note(
-            Mistake::at(at, format!("`first_interval` ({first}) is above `max_interval` ({max})"))
-                .help("waits between looks grow from the first to the largest"),
+            Mistake::at(
+                at,
+                format!("`first_interval` ({first}) is above `max_interval` ({max})"),
+            )
+            .help("waits between looks grow from the first to the largest"),
         );
     }
     let deadline_span = place(raw.deadline.as_ref(), span);
@@ -185,8 +205,14 @@ fn resolve_gate(raw: &RawGate, span: Span, checker: &mut Checker) -> Gate {
     if gate.look_timeout >= gate.deadline {
         let timeout = text(gate.look_timeout);
         checker.note(
-            Mistake::at(deadline_span, format!("the gate's deadline ({deadline}) ends within one look ({timeout})"))
-                .help(format!("write a `deadline` above the `look_timeout`, say {}", text(gate.look_timeout * 10))),
+            Mistake::at(
+                deadline_span,
+                format!("the gate's deadline ({deadline}) ends within one look ({timeout})"),
+            )
+            .help(format!(
+                "write a `deadline` above the `look_timeout`, say {}",
+                text(gate.look_timeout * 10)
+            )),
         );
         return gate;
     }
@@ -196,29 +222,36 @@ fn resolve_gate(raw: &RawGate, span: Span, checker: &mut Checker) -> Gate {
         let message = format!(
             "the gate's deadline ({deadline}) leaves no time for {looks} looks up to {interval} apart"
         );
-        checker.note(
-            Mistake::at(deadline_span, message)
-                .help(format!("write a `deadline` well above {}, or ask for fewer looks", text(streak))),
-        );
+        checker.note(Mistake::at(deadline_span, message).help(format!(
+            "write a `deadline` well above {}, or ask for fewer looks",
+            text(streak)
+        )));
     }
     gate
 }
 
 fn resolve_settle(raw: &RawSettle, span: Span, checker: &mut Checker) -> Settle {
     let default = Settle::default();
-    let hold = raw.hold.as_ref().and_then(|text| {
-        checker.positive(text, "to settle not at all, leave the step out")
-    });
+    let hold = raw
+        .hold
+        .as_ref()
+        .and_then(|text| checker.positive(text, "to settle not at all, leave the step out"));
     let settle = Settle {
         hold: hold.unwrap_or(default.hold),
         interval: or_default(raw.interval.as_ref(), default.interval, checker),
     };
     if settle.interval > settle.hold {
-        let (interval, hold) = (duration::format(settle.interval), duration::format(settle.hold));
+        let (interval, hold) = (
+            duration::format(settle.interval),
+            duration::format(settle.hold),
+        );
         let at = place(raw.interval.as_ref().or(raw.hold.as_ref()), span);
         checker.note(
-            Mistake::at(at, format!("looks {interval} apart see nothing of a time of {hold}"))
-                .help("write an `interval` below `for`: a few looks should fall into it"),
+            Mistake::at(
+                at,
+                format!("looks {interval} apart see nothing of a time of {hold}"),
+            )
+            .help("write an `interval` below `for`: a few looks should fall into it"),
         );
     }
     settle

@@ -61,10 +61,9 @@ pub struct Policy {
 }
 
 /// One thing that decides who is next.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename = "order rule", rename_all = "kebab-case")]
+#[schemars(rename = "order-rule")]
 pub enum OrderRule {
     /// A server that is not ready goes first: it has nothing to lose.
     Unready,

@@ -10,7 +10,7 @@ use serde::de::{
 
 use super::de::{Context, NodeDeserializer, offset};
 use super::fault::{Fault, Problem};
-use super::node::{Entry, Kind, Node, Span};
+use super::node::{Entry, Node, Span};
 
 /// The entries of a list.
 pub(super) struct Items<'t> {
@@ -20,14 +20,20 @@ pub(super) struct Items<'t> {
 
 impl<'t> Items<'t> {
     pub fn new(items: &'t [Node], context: &'t Context) -> Self {
-        Self { items: items.iter(), context }
+        Self {
+            items: items.iter(),
+            context,
+        }
     }
 }
 
 impl<'de> SeqAccess<'de> for Items<'de> {
     type Error = Fault;
 
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Fault> {
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Fault> {
         let context = self.context;
         match self.items.find(|item| !context.is_pruned(item)) {
             None => Ok(None),
@@ -50,25 +56,36 @@ pub(super) struct Pairs<'t> {
 
 impl<'t> Pairs<'t> {
     pub fn new(entries: &'t [Entry], context: &'t Context, name: Option<&'static str>) -> Self {
-        Self { entries: entries.iter(), current: None, context, name }
+        Self {
+            entries: entries.iter(),
+            current: None,
+            context,
+            name,
+        }
     }
 }
 
 impl<'de> MapAccess<'de> for Pairs<'de> {
     type Error = Fault;
 
-    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Fault> {
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Fault> {
         let context = self.context;
         self.current = self.entries.find(|entry| !context.is_pruned(&entry.value));
         let Some(entry) = self.current else {
             return Ok(None);
         };
-        seed.deserialize(KeyDeserializer { key: &entry.key, span: entry.key_span })
-            .map(Some)
-            .map_err(|fault| {
-                let fault = fault.stamp(entry.key_span, entry.value.id);
-                self.name.into_iter().fold(fault, Fault::within)
-            })
+        seed.deserialize(KeyDeserializer {
+            key: &entry.key,
+            span: entry.key_span,
+        })
+        .map(Some)
+        .map_err(|fault| {
+            let fault = fault.stamp(entry.key_span, entry.value.id);
+            self.name.into_iter().fold(fault, Fault::within)
+        })
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Fault> {
@@ -76,7 +93,11 @@ impl<'de> MapAccess<'de> for Pairs<'de> {
             return Err(Fault::custom("a value without a key"));
         };
         // A value that isn't there is best shown by its key.
-        let span = if entry.value.span.is_empty() { entry.key_span } else { entry.value.span };
+        let span = if entry.value.span.is_empty() {
+            entry.key_span
+        } else {
+            entry.value.span
+        };
         seed.deserialize(NodeDeserializer::new(&entry.value, self.context))
             .map_err(|fault| fault.stamp(span, entry.value.id))
     }
@@ -101,7 +122,12 @@ impl<'de> serde::Deserializer<'de> for KeyDeserializer<'de> {
         visitor: V,
     ) -> Result<V::Value, Fault> {
         // Only `Spanned<String>` is ever asked for.
-        visitor.visit_seq(Place { span: self.span, lost: Vec::new(), value: PlaceValue::Key(self.key), next: 0 })
+        visitor.visit_seq(Place {
+            span: self.span,
+            lost: Vec::new(),
+            value: PlaceValue::Key(self.key),
+            next: 0,
+        })
     }
 
     serde::forward_to_deserialize_any! {
@@ -125,19 +151,29 @@ enum PlaceValue<'t> {
 
 impl<'t> Place<'t> {
     pub fn new(node: &'t Node, context: &'t Context, lost: Vec<String>) -> Self {
-        Self { span: node.span, lost, value: PlaceValue::Node(node, context), next: 0 }
+        Self {
+            span: node.span,
+            lost,
+            value: PlaceValue::Node(node, context),
+            next: 0,
+        }
     }
 }
 
 impl<'de> SeqAccess<'de> for Place<'de> {
     type Error = Fault;
 
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Fault> {
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Fault> {
         self.next += 1;
         match self.next {
             1 => seed.deserialize(offset(self.span.start)),
             2 => seed.deserialize(offset(self.span.end)),
-            3 => seed.deserialize(SeqDeserializer::new(std::mem::take(&mut self.lost).into_iter())),
+            3 => seed.deserialize(SeqDeserializer::new(
+                std::mem::take(&mut self.lost).into_iter(),
+            )),
             4 => match self.value {
                 PlaceValue::Key(key) => seed.deserialize(StrDeserializer::new(key)),
                 PlaceValue::Node(node, context) => {
@@ -162,17 +198,20 @@ pub(super) struct Choice<'t> {
 
 impl<'t> Choice<'t> {
     pub fn word(word: &'t str, name: &'static str, context: &'t Context) -> Self {
-        Self { word, entry: None, name, context }
+        Self {
+            word,
+            entry: None,
+            name,
+            context,
+        }
     }
 
     pub fn entry(entry: &'t Entry, name: &'static str, context: &'t Context) -> Self {
-        Self { word: &entry.key, entry: Some(entry), name, context }
-    }
-
-    fn stamp(&self, fault: Fault) -> Fault {
-        match self.entry {
-            None => fault,
-            Some(entry) => fault.stamp(entry.key_span, entry.value.id),
+        Self {
+            word: &entry.key,
+            entry: Some(entry),
+            name,
+            context,
         }
     }
 }
@@ -187,9 +226,11 @@ impl<'de> EnumAccess<'de> for Choice<'de> {
             // The whole choice is to be left out, not only what belongs to its key: an empty map
             // in its place would be the next mistake.
             Err(fault) => {
-                let mut fault = fault.within(self.name);
-                fault.span = fault.span.or(self.entry.map(|entry| entry.key_span));
-                Err(fault)
+                let fault = fault.within(self.name);
+                Err(self
+                    .entry
+                    .into_iter()
+                    .fold(fault, |fault, entry| fault.place(entry.key_span)))
             }
         }
     }
@@ -202,8 +243,9 @@ impl<'de> VariantAccess<'de> for Choice<'de> {
         match self.entry {
             None => Ok(()),
             Some(entry) if entry.value.is_null() => Ok(()),
-            Some(_) => {
-                Err(self.stamp(Fault::new(Problem::Other(format!("`{}` takes no value", self.word)))))
+            Some(entry) => {
+                let message = format!("`{}` takes no value", self.word);
+                Err(Fault::new(Problem::Other(message)).place(entry.value.span))
             }
         }
     }
@@ -211,13 +253,10 @@ impl<'de> VariantAccess<'de> for Choice<'de> {
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Fault> {
         match self.entry {
             None => seed.deserialize(UnitDeserializer::new()),
+            // If what belongs to the key is wrong as a whole, so is the choice: no `prune` here.
             Some(entry) => seed
                 .deserialize(NodeDeserializer::new(&entry.value, self.context))
-                .map_err(|fault| match &entry.value.kind {
-                    // What belongs to the key is of the wrong type: show that, not the key.
-                    Kind::Scalar { .. } | Kind::List(_) => fault.stamp(entry.value.span, entry.value.id),
-                    Kind::Map(_) => self.stamp(fault),
-                }),
+                .map_err(|fault| fault.place(entry.value.span)),
         }
     }
 

@@ -47,15 +47,21 @@ impl<'t> NodeDeserializer<'t> {
 
     fn wrong(self, expected: impl Into<String>, help: Option<String>) -> Fault {
         let (expected, found) = (expected.into(), self.node.describe());
-        Fault::new(Problem::WrongType { expected, found, help })
+        Fault::new(Problem::WrongType {
+            expected,
+            found,
+            help,
+        })
     }
 
     fn text(self, expected: &str) -> Result<&'t str, Fault> {
         match self.meaning() {
             Some(Meaning::Text(text)) => Ok(text),
-            Some(Meaning::Bool(text) | Meaning::Whole(_, text) | Meaning::Real(text)) => {
-                Err(self.wrong(expected, Some(format!("put it in quotes: \"{}\"", shorten(text)))))
-            }
+            Some(Meaning::Bool(text) | Meaning::Whole(_, text) | Meaning::Real(text)) => Err(self
+                .wrong(
+                    expected,
+                    Some(format!("put it in quotes: \"{}\"", shorten(text))),
+                )),
             Some(Meaning::Null) | None => Err(self.wrong(expected, None)),
         }
     }
@@ -76,9 +82,10 @@ impl<'t> NodeDeserializer<'t> {
         const EXPECTED: &str = "a whole number";
         match self.meaning() {
             Some(Meaning::Whole(Some(n), _)) => Ok(n),
-            Some(Meaning::Text(text)) if text.trim().parse::<i64>().is_ok() => {
-                Err(self.wrong(EXPECTED, Some(format!("write it without quotes: {}", text.trim()))))
-            }
+            Some(Meaning::Text(text)) if text.trim().parse::<i64>().is_ok() => Err(self.wrong(
+                EXPECTED,
+                Some(format!("write it without quotes: {}", text.trim())),
+            )),
             _ => Err(self.wrong(EXPECTED, None)),
         }
     }
@@ -150,7 +157,11 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'de> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        if self.node.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
+        if self.node.is_null() {
+            visitor.visit_none()
+        } else {
+            visitor.visit_some(self)
+        }
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
@@ -166,7 +177,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'de> {
                 (_, Kind::List(_) | Kind::Map(_)) => visitor.visit_newtype_struct(self),
                 (_, Kind::Scalar { text, .. }) => {
                     let help = format!("put it in quotes: \"{}\"", shorten(text));
-                    Err(self.wrong("a text or a map", (!text.is_empty()).then_some(help)))
+                    Err(self.wrong("a text or a map", (!self.node.is_null()).then_some(help)))
                 }
             },
             _ => visitor.visit_newtype_struct(self),
@@ -178,7 +189,10 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'de> {
             Kind::List(items) => visitor.visit_seq(Items::new(items, self.context)),
             Kind::Scalar { text, .. } if !self.node.is_null() => {
                 let words: Vec<String> = text.split_whitespace().map(shorten).collect();
-                Err(self.wrong("a list", Some(format!("write a list: [{}]", words.join(", ")))))
+                Err(self.wrong(
+                    "a list",
+                    Some(format!("write a list: [{}]", words.join(", "))),
+                ))
             }
             Kind::Scalar { .. } => Err(self.wrong("a list", None)),
             Kind::Map(_) => {
@@ -201,7 +215,10 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'de> {
         match self.entries("a map") {
             Ok(entries) => visitor.visit_map(Pairs::new(entries, self.context, Some(name))),
             Err(_) => {
-                let help = format!("keys of {name}: {}", crate::config::suggest::list(fields.iter().copied()));
+                let help = format!(
+                    "keys of {name}: {}",
+                    crate::config::suggest::list(fields.iter().copied())
+                );
                 Err(self.wrong("a map", Some(help)))
             }
         }
@@ -213,15 +230,23 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'de> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        let known = || format!("known: {}", crate::config::suggest::list(variants.iter().copied()));
+        let known = || {
+            format!(
+                "known: {}",
+                crate::config::suggest::list(variants.iter().copied())
+            )
+        };
         let left: Vec<&Entry> = match &self.node.kind {
-            Kind::Map(entries) => {
-                entries.iter().filter(|entry| !self.context.is_pruned(&entry.value)).collect()
-            }
+            Kind::Map(entries) => entries
+                .iter()
+                .filter(|entry| !self.context.is_pruned(&entry.value))
+                .collect(),
             Kind::List(_) | Kind::Scalar { .. } => Vec::new(),
         };
         match (self.meaning(), left.as_slice()) {
-            (Some(Meaning::Text(word)), _) => visitor.visit_enum(Choice::word(word, name, self.context)),
+            (Some(Meaning::Text(word)), _) => {
+                visitor.visit_enum(Choice::word(word, name, self.context))
+            }
             (None, [entry]) => visitor.visit_enum(Choice::entry(entry, name, self.context)),
             (None, [_, second, ..]) => Err(Fault::new(Problem::Other(format!(
                 "one {name} is one key; begin `{}` with `- `",

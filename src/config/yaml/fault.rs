@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de;
 
-use super::node::{Span, shorten};
+use super::node::{Span, printable, shorten};
 use crate::config::error::Mistake;
 use crate::config::secrets;
 use crate::config::suggest;
@@ -23,24 +23,47 @@ pub(super) struct Fault {
 #[derive(Debug)]
 pub(super) enum Problem {
     /// A key that no field has.
-    UnknownKey { key: String, known: &'static [&'static str], within: Option<&'static str> },
+    UnknownKey {
+        key: String,
+        known: &'static [&'static str],
+        within: Option<&'static str>,
+    },
     /// A word that is none of those allowed.
-    UnknownWord { word: String, known: &'static [&'static str], within: Option<&'static str> },
+    UnknownWord {
+        word: String,
+        known: &'static [&'static str],
+        within: Option<&'static str>,
+    },
     /// A value of the wrong type.
-    WrongType { expected: String, found: String, help: Option<String> },
+    WrongType {
+        expected: String,
+        found: String,
+        help: Option<String>,
+    },
     /// Anything else, in words.
     Other(String),
 }
 
 impl Fault {
     pub fn new(problem: Problem) -> Self {
-        Self { problem: Box::new(problem), span: None, prune: None }
+        Self {
+            problem: Box::new(problem),
+            span: None,
+            prune: None,
+        }
     }
 
     /// Notes where it is, and what to leave out, unless an inner place has been noted.
     pub fn stamp(mut self, span: Span, prune: usize) -> Self {
         self.span.get_or_insert(span);
         self.prune.get_or_insert(prune);
+        self
+    }
+
+    /// Notes where it is, unless an inner place has been noted; what to leave out is for the
+    /// value around it to say.
+    pub fn place(mut self, span: Span) -> Self {
+        self.span.get_or_insert(span);
         self
     }
 
@@ -60,16 +83,24 @@ impl Fault {
         let at = self.span.unwrap_or_default();
         match *self.problem {
             Problem::UnknownKey { key, known, within } => unknown_key(at, &key, known, within),
-            Problem::UnknownWord { word, known, within } => {
+            Problem::UnknownWord {
+                word,
+                known,
+                within,
+            } => {
                 let what = within.unwrap_or("word");
                 Mistake::at(at, format!("unknown {what} `{}`", shorten(&word)))
                     .help(suggest::hint(&word, known.iter().copied()))
             }
-            Problem::WrongType { expected, found, help } => {
+            Problem::WrongType {
+                expected,
+                found,
+                help,
+            } => {
                 let mistake = Mistake::at(at, format!("expected {expected}, found {found}"));
                 help.into_iter().fold(mistake, Mistake::help)
             }
-            Problem::Other(message) => Mistake::at(at, shorten(&message)),
+            Problem::Other(message) => Mistake::at(at, printable(&message)),
         }
     }
 }
@@ -81,14 +112,20 @@ fn unknown_key(at: Span, key: &str, known: &[&str], within: Option<&str>) -> Mis
         return mistake
             .label("no secrets here")
             .help("secrets are not written inline; name a file that holds them")
-            .help(format!("known keys: {}", suggest::list(known.iter().copied())));
+            .help(format!(
+                "known keys: {}",
+                suggest::list(known.iter().copied())
+            ));
     }
     if key == "<<" {
         return mistake.help("merge keys are not used here; common settings go under `defaults`");
     }
     match suggest::nearest(key, known.iter().copied()) {
         Some(near) => mistake.help(format!("did you mean `{near}`?")),
-        None => mistake.help(format!("known keys: {}", suggest::list(known.iter().copied()))),
+        None => mistake.help(format!(
+            "known keys: {}",
+            suggest::list(known.iter().copied())
+        )),
     }
 }
 
@@ -106,10 +143,18 @@ impl de::Error for Fault {
     }
 
     fn unknown_field(key: &str, known: &'static [&'static str]) -> Self {
-        Self::new(Problem::UnknownKey { key: key.to_owned(), known, within: None })
+        Self::new(Problem::UnknownKey {
+            key: key.to_owned(),
+            known,
+            within: None,
+        })
     }
 
     fn unknown_variant(word: &str, known: &'static [&'static str]) -> Self {
-        Self::new(Problem::UnknownWord { word: word.to_owned(), known, within: None })
+        Self::new(Problem::UnknownWord {
+            word: word.to_owned(),
+            known,
+            within: None,
+        })
     }
 }

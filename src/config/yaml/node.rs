@@ -101,7 +101,9 @@ pub(crate) fn meaning(text: &str, plain: bool) -> Meaning<'_> {
     }
     let looks_real = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
         && digits.contains(|c: char| c.is_ascii_digit())
-        && digits.bytes().all(|b| b.is_ascii_digit() || b".eE+-".contains(&b));
+        && digits
+            .bytes()
+            .all(|b| b.is_ascii_digit() || b".eE+-".contains(&b));
     if matches!(digits, ".inf" | ".Inf" | ".INF") || (looks_real && digits.parse::<f64>().is_ok()) {
         return Meaning::Real(text);
     }
@@ -139,16 +141,19 @@ impl Node {
 /// around it a line of 80 columns holds it.
 const LONGEST_QUOTE: usize = 40;
 
-/// `text`, cut to what fits into a message, without control characters: what a file contains
-/// must not be able to drive the reader's terminal.
+/// `text`, cut to what fits into a message, without control characters.
 pub(crate) fn shorten(text: &str) -> String {
+    let cut: String = text.chars().take(LONGEST_QUOTE).collect();
+    let is_whole = cut.len() == text.len();
+    printable(&cut) + if is_whole { "" } else { "…" }
+}
+
+/// `text` without control characters: what a file contains must not be able to drive the reader's
+/// terminal, nor to turn the direction of writing.
+pub(crate) fn printable(text: &str) -> String {
     let mut out = String::new();
-    for (n, c) in text.chars().enumerate() {
-        if n == LONGEST_QUOTE {
-            out.push('…');
-            break;
-        }
-        if c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) {
+    for c in text.chars() {
+        if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
             out.extend(c.escape_default());
         } else {
             out.push(c);
@@ -173,7 +178,10 @@ mod tests {
         check("30", Meaning::Whole(Some(30), "30"));
         check("-1", Meaning::Whole(Some(-1), "-1"));
         check("0x1f", Meaning::Whole(Some(31), "0x1f"));
-        check("99999999999999999999", Meaning::Whole(None, "99999999999999999999"));
+        check(
+            "99999999999999999999",
+            Meaning::Whole(None, "99999999999999999999"),
+        );
         check("1.5", Meaning::Real("1.5"));
         check("1e3", Meaning::Real("1e3"));
         check(".inf", Meaning::Real(".inf"));

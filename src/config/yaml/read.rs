@@ -26,7 +26,9 @@ pub(crate) fn read<T: DeserializeOwned>(text: &str) -> (Option<T>, Vec<Mistake>)
             return (None, mistakes);
         }
     };
-    let context = Context { pruned: RefCell::new(HashSet::new()) };
+    let context = Context {
+        pruned: RefCell::new(HashSet::new()),
+    };
     loop {
         let fault = match T::deserialize(NodeDeserializer::new(&root, &context)) {
             Ok(value) => return (Some(value), mistakes),
@@ -87,7 +89,9 @@ mod tests {
         let found: Vec<_> = mistakes
             .iter()
             .map(|m| {
-                let line = m.span.map_or(0, |s| text[..s.start].matches('\n').count() + 1);
+                let line = m
+                    .span
+                    .map_or(0, |s| text[..s.start].matches('\n').count() + 1);
                 format!("{line}: {}", m.message)
             })
             .collect();
@@ -97,7 +101,8 @@ mod tests {
 
     #[test]
     fn a_right_text_is_read() {
-        let text = "name: x\nsize: 3\ncolor: blue\nparts: [a, {id: b}]\nothers: {p: {id: c}, q: {}}\n";
+        let text =
+            "name: x\nsize: 3\ncolor: blue\nparts: [a, {id: b}]\nothers: {p: {id: c}, q: {}}\n";
         let thing = check(text, &[]).unwrap();
         assert_eq!(thing.size, Some(3));
         assert!(matches!(thing.color, Some(Color::Blue)));
@@ -106,7 +111,13 @@ mod tests {
         let parts = thing.parts.unwrap().value;
         assert!(matches!(&parts[0], TextOr::Text(a) if a == "a"));
         assert!(matches!(&parts[1], TextOr::Long(p) if p.id.as_deref() == Some("b")));
-        let keys: Vec<_> = thing.others.unwrap().0.into_iter().map(|(k, _)| k.value).collect();
+        let keys: Vec<_> = thing
+            .others
+            .unwrap()
+            .0
+            .into_iter()
+            .map(|(k, _)| k.value)
+            .collect();
         assert_eq!(keys, ["p", "q"]);
     }
 

@@ -34,7 +34,9 @@ impl<T> Spanned<T> {
     /// Whether the absence of `key` may be due to a mistake that is reported already: its value
     /// was left out, or that of an unknown key that looks like it.
     pub fn lost(&self, key: &str) -> bool {
-        self.lost.iter().any(|lost| suggest::nearest(lost, [key]).is_some())
+        self.lost
+            .iter()
+            .any(|lost| suggest::nearest(lost, [key]).is_some())
     }
 }
 
@@ -54,8 +56,14 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Spanned<T> {
                     return Err(de::Error::invalid_length(0, &self));
                 };
                 let lost = seq.next_element()?.unwrap_or_default();
-                let value = seq.next_element()?.ok_or(de::Error::invalid_length(3, &self))?;
-                Ok(Spanned { value, span: Span { start, end }, lost })
+                let value = seq
+                    .next_element()?
+                    .ok_or(de::Error::invalid_length(3, &self))?;
+                Ok(Spanned {
+                    value,
+                    span: Span { start, end },
+                    lost,
+                })
             }
         }
         from.deserialize_newtype_struct(SPANNED, Parts(PhantomData))
