@@ -191,3 +191,28 @@ fn resolved_values_survive_json() {
         }
     }
 }
+
+#[test]
+fn large_files_are_read_in_time() {
+    let hosts = |name: &str| {
+        let hosts: Vec<String> = (0..5_000)
+            .map(|n| format!("      - {{name: h{n}, ssh: {{destination: {name}{n}, user: u}}}}\n"))
+            .collect();
+        format!("clusters:\n  c:\n    hosts:\n{}", hosts.concat())
+    };
+    let start = std::time::Instant::now();
+    let inventory = Inventory::parse(Path::new("i.yaml"), &hosts("h")).unwrap();
+    assert_eq!(inventory.clusters[0].hosts.len(), 5_000);
+    // As many mistakes, then as many keys.
+    let errors = Inventory::parse(Path::new("i.yaml"), &hosts("-h")).unwrap_err();
+    assert_eq!(errors.mistakes().len(), 50);
+    assert!(
+        errors
+            .render(false)
+            .ends_with("50 errors in i.yaml, and 950 more")
+    );
+    let keys: Vec<String> = (0..80_000).map(|n| format!("k{n}: 1\n")).collect();
+    assert!(Inventory::parse(Path::new("i.yaml"), &keys.concat()).is_err());
+    // A debug build on a busy machine takes a few seconds; quadratic steps take minutes.
+    assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
+}

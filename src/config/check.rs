@@ -10,6 +10,10 @@ use super::yaml::{DurationText, Span, Spanned, shorten};
 /// Longest name, in bytes: that of a host by the rules of DNS has 253, but names stand in tables.
 const LONGEST_NAME: usize = 128;
 
+/// Most mistakes that are kept: far above what is shown, so that those shown come in the order of
+/// the text, and few enough to compare each with all.
+const MOST_NOTED: usize = 1000;
+
 /// The mistakes found so far, and what is needed to judge a value by itself.
 pub(super) struct Checker {
     mistakes: Vec<Mistake>,
@@ -32,7 +36,7 @@ impl Checker {
 
     /// Notes a mistake, unless the same one is noted: many hosts share one default.
     pub fn note(&mut self, mistake: Mistake) {
-        if !self.mistakes.contains(&mistake) {
+        if self.mistakes.len() < MOST_NOTED && !self.mistakes.contains(&mistake) {
             self.mistakes.push(mistake);
         }
     }
@@ -99,7 +103,7 @@ impl Checker {
             return None;
         }
         let Some(rest) = written.strip_prefix('~') else {
-            return Some(self.dir.join(written));
+            return Some(self.dir.join(written.strip_prefix("./").unwrap_or(written)));
         };
         match (&self.home, rest.strip_prefix('/')) {
             (Some(home), Some(rest)) => Some(home.join(rest)),

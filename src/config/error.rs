@@ -62,12 +62,17 @@ impl Mistake {
     }
 }
 
-/// All mistakes of one file; never none.
+/// Most mistakes of one file that are reported: whoever has more will read again.
+pub(crate) const MOST_SHOWN: usize = 50;
+
+/// All mistakes of one file (the first 50, if there are more); never none.
 #[derive(Debug)]
 pub struct ConfigErrors {
     path: PathBuf,
     text: String,
     mistakes: Vec<Mistake>,
+    /// How many mistakes there are beyond those.
+    more: usize,
     cause: Option<io::Error>,
 }
 
@@ -77,10 +82,13 @@ impl ConfigErrors {
         mistakes.sort_by_key(|mistake| mistake.span.map(|span| (span.start, span.end)));
         // Many hosts share one mistaken default.
         mistakes.dedup();
+        let more = mistakes.len().saturating_sub(MOST_SHOWN);
+        mistakes.truncate(MOST_SHOWN);
         Self {
             path: path.to_owned(),
             text: text.to_owned(),
             mistakes,
+            more,
             cause: None,
         }
     }
@@ -91,6 +99,7 @@ impl ConfigErrors {
             path: path.to_owned(),
             text: String::new(),
             mistakes: vec![mistake],
+            more: 0,
             cause,
         }
     }
@@ -119,11 +128,11 @@ impl ConfigErrors {
         ))
     }
 
-    /// All mistakes in the style of rustc: message, file:line:column, the line with the place
+    /// All mistakes in the style of rustc: message, place, the line with the place
     /// underlined, and what to do. With ANSI colours if `color`. Secrets are masked.
     #[must_use]
     pub fn render(&self, color: bool) -> String {
-        render::render(&self.path, &self.text, &self.mistakes, color)
+        render::render(&self.path, &self.text, &self.mistakes, self.more, color)
     }
 }
 

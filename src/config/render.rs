@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
 use super::error::Mistake;
 use super::secrets;
@@ -13,8 +13,14 @@ use super::yaml::Span;
 /// that a message reads the same everywhere.
 const WIDTH: usize = 120;
 
-/// All `mistakes` of `text`, which stands at `path`.
-pub(super) fn render(path: &Path, text: &str, mistakes: &[Mistake], color: bool) -> String {
+/// All `mistakes` of `text`, which stands at `path`; `more` are not among them.
+pub(super) fn render(
+    path: &Path,
+    text: &str,
+    mistakes: &[Mistake],
+    more: usize,
+    color: bool,
+) -> String {
     let renderer = if color {
         Renderer::styled()
     } else {
@@ -23,42 +29,30 @@ pub(super) fn render(path: &Path, text: &str, mistakes: &[Mistake], color: bool)
     .term_width(WIDTH);
     let masked = secrets::mask(text);
     let path = path.display().to_string();
-    let blocks: Vec<String> = mistakes
+    let mut blocks: Vec<String> = mistakes
         .iter()
         .map(|mistake| {
-            let rendered = renderer.render(&[group(mistake, &path, &masked)]);
+            let block = renderer.render(&[group(mistake, &path, &masked)]);
             // Masking and cutting leave blanks at the ends of lines.
-            rendered
+            block
                 .lines()
                 .map(str::trim_end)
                 .collect::<Vec<_>>()
                 .join("\n")
         })
         .collect();
-    let mut out = blocks.join("\n\n");
-    if mistakes.len() > 1 {
-        out.push_str(&format!("\n\n{} errors in {path}", mistakes.len()));
+    match (mistakes.len(), more) {
+        (0 | 1, 0) => {}
+        (shown, 0) => blocks.push(format!("{shown} errors in {path}")),
+        (shown, more) => blocks.push(format!("{shown} errors in {path}, and {more} more")),
     }
-    out
+    blocks.join("\n\n")
 }
 
 fn group<'a>(mistake: &'a Mistake, path: &'a str, text: &'a str) -> Group<'a> {
     let mut group = Group::with_title(Level::ERROR.primary_title(&*mistake.message));
     if let Some(span) = mistake.span {
-        let mut primary = AnnotationKind::Primary.span(visible(span, text));
-        if let Some(label) = &mistake.label {
-            primary = primary.label(&**label);
-        }
-        let related = mistake.related.iter().map(|(span, label)| {
-            AnnotationKind::Context
-                .span(visible(*span, text))
-                .label(&**label)
-        });
-        let snippet = Snippet::source(text)
-            .path(path)
-            .annotation(primary)
-            .annotations(related);
-        group = group.element(snippet);
+        group = group.element(snippet(mistake, span, path, text));
     } else {
         group = group.element(Origin::path(path));
     }
@@ -66,6 +60,45 @@ fn group<'a>(mistake: &'a Mistake, path: &'a str, text: &'a str) -> Group<'a> {
         group = group.element(Level::HELP.message(&**help));
     }
     group
+}
+
+/// The lines from the first place of `mistake` to its last.
+fn snippet<'a>(
+    mistake: &'a Mistake,
+    span: Span,
+    path: &'a str,
+    text: &'a str,
+) -> Snippet<'a, Annotation<'a>> {
+    let places: Vec<Range<usize>> = std::iter::once(span)
+        .chain(mistake.related.iter().map(|(span, _)| *span))
+        .map(|span| visible(span, text))
+        .collect();
+    let first = places.iter().map(|place| place.start).min().unwrap_or(0);
+    let last = places.iter().map(|place| place.end).max().unwrap_or(0);
+    let from = text[..first].rfind('\n').map_or(0, |at| at + 1);
+    let to = text[last..].find('\n').map_or(text.len(), |at| last + at);
+    let labels = std::iter::once(mistake.label.as_deref()).chain(
+        mistake
+            .related
+            .iter()
+            .map(|(_, label)| Some(label.as_str())),
+    );
+    let annotations = places
+        .iter()
+        .zip(labels)
+        .enumerate()
+        .map(|(n, (place, label))| {
+            let kind = if n == 0 {
+                AnnotationKind::Primary
+            } else {
+                AnnotationKind::Context
+            };
+            kind.span(place.start - from..place.end - from).label(label)
+        });
+    Snippet::source(&text[from..to])
+        .path(path)
+        .line_start(text[..from].matches('\n').count() + 1)
+        .annotations(annotations)
 }
 
 /// The part of `span` that is worth underlining: what stands on its first line.

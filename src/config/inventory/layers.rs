@@ -1,16 +1,13 @@
 //! One host's settings, merged from host, cluster and defaults.
 
-use std::path::PathBuf;
-
 use super::destination::{self, Destination};
+use super::endpoint::{check_url, refuse_files_without_https, tls_files};
 use super::raw::{Level, RawSsh};
 use super::service;
-use super::types::{Become, ClientPort, Monitoring, Service, Ssh, TlsFiles, UrlTemplate};
-use super::url;
+use super::types::{Become, ClientPort, Monitoring, Service, Ssh, TlsFiles};
 use crate::config::check::Checker;
 use crate::config::error::Mistake;
-use crate::config::suggest;
-use crate::config::yaml::{Span, Spanned, TextOr, printable};
+use crate::config::yaml::{Span, Spanned, TextOr};
 
 /// Schemes of the monitoring endpoint.
 const MONITORING: [&str; 2] = ["http", "https"];
@@ -21,9 +18,6 @@ const CLIENT: [&str; 2] = ["nats", "tls"];
 pub(super) struct Layers<'r> {
     levels: Vec<Level<'r>>,
 }
-
-/// A value and the number of the level that it comes from; 0 is nearest.
-type Found<'r> = Option<(usize, &'r Spanned<String>)>;
 
 impl<'r> Layers<'r> {
     pub fn new(host: Level<'r>, cluster: Level<'r>, defaults: Option<Level<'r>>) -> Self {
@@ -115,11 +109,11 @@ impl<'r> Layers<'r> {
     /// All but the destination.
     fn ssh_settings(&self, checker: &mut Checker) -> Ssh {
         let user = self.ssh_key(|ssh| ssh.user.as_ref()).and_then(|user| {
-            let checked = destination::check_user(&user.value);
-            if checked.is_err() {
+            let is_valid = destination::check_user(&user.value).is_ok();
+            if !is_valid {
                 checker.note(Mistake::at(user.span, "bad ssh user name"));
             }
-            checked.is_ok().then(|| user.value.clone())
+            is_valid.then(|| user.value.clone())
         });
         let port = self.ssh_key(|ssh| ssh.port.as_ref());
         let port = port.and_then(|port| checker.count("port", port, u32::from(u16::MAX)));
@@ -263,77 +257,4 @@ fn jumps(jump: &Spanned<TextOr<Vec<Spanned<String>>>>, checker: &mut Checker) ->
         }
     }
     hops.into_iter().map(|(hop, _)| hop.to_owned()).collect()
-}
-
-fn check_url(
-    text: &Spanned<String>,
-    schemes: &[&str],
-    checker: &mut Checker,
-) -> Option<UrlTemplate> {
-    let error = match url::check(&text.value, schemes) {
-        Ok(_) => return Some(UrlTemplate::checked(text.value.clone())),
-        Err(error) => error,
-    };
-    let help = match &error {
-        url::UrlError::NoScheme => format!("write `{}://{{address}}:PORT`", schemes[0]),
-        url::UrlError::Scheme(_) => {
-            format!("write one of {}", suggest::list(schemes.iter().copied()))
-        }
-        url::UrlError::Userinfo => "secrets are not written inline".to_owned(),
-        url::UrlError::Placeholder(name) => suggest::hint(name, url::PLACEHOLDERS),
-        url::UrlError::Brace => "placeholders are {name}, {address} and {server_name}".to_owned(),
-        url::UrlError::Path => "end it after the host and port; paths are added".to_owned(),
-        url::UrlError::NoHost | url::UrlError::Host | url::UrlError::Port => {
-            format!(
-                "write `{}://HOST:PORT`, an IPv6 address in brackets",
-                schemes[0]
-            )
-        }
-    };
-    let message = printable(&error.to_string());
-    checker.note(Mistake::at(text.span, message).help(help));
-    None
-}
-
-/// `ca`, `cert` and `key`, the latter two only together.
-fn tls_files(
-    [ca, cert, key]: [Found<'_>; 3],
-    lost: impl Fn(&str) -> bool,
-    checker: &mut Checker,
-) -> TlsFiles {
-    let lone = match (cert, key) {
-        (Some((_, cert)), None) if !lost("key") => Some((cert, "cert", "key")),
-        (None, Some((_, key))) if !lost("cert") => Some((key, "key", "cert")),
-        _ => None,
-    };
-    if let Some((text, is, other)) = lone {
-        checker.note(
-            Mistake::at(text.span, format!("`{is}` without `{other}`"))
-                .help(format!("add `{other}:` beside it, or remove `{is}:`")),
-        );
-    }
-    let mut path = |found: Found<'_>| -> Option<PathBuf> { checker.path(found?.1) };
-    TlsFiles {
-        ca: path(ca),
-        cert: path(cert),
-        key: path(key),
-    }
-}
-
-/// Files for TLS that were written nearer than, or beside, an `http` URL have no effect. Those
-/// from further away belong to the URL that was overridden.
-fn refuse_files_without_https(url: Found<'_>, files: [Found<'_>; 3], checker: &mut Checker) {
-    for (name, found) in ["ca", "cert", "key"].into_iter().zip(files) {
-        let Some((level, text)) = found else { continue };
-        let mistake = match url {
-            Some((url_level, _)) if url_level < level => continue,
-            Some((_, url)) => Mistake::at(
-                text.span,
-                format!("`{name}` has no effect on an `http` URL"),
-            )
-            .related(url.span, "no TLS here"),
-            None => Mistake::at(text.span, format!("`{name}` needs an `https` URL")),
-        };
-        checker.note(mistake.help("write `url: \"https://{address}:PORT\"`"));
-    }
 }

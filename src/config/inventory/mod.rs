@@ -1,6 +1,7 @@
 //! The inventory: which clusters there are, and how each host of them is reached and managed.
 
 mod destination;
+mod endpoint;
 mod layers;
 pub(crate) mod raw;
 mod resolve;
@@ -13,9 +14,9 @@ use std::path::Path;
 
 pub use select::{SelectError, Selection};
 pub use types::{
-    Become, ClientPort, Cluster, Host, Inventory, Monitoring, Mux, Service, Ssh, TlsFiles,
-    UrlTemplate, Via,
+    Become, ClientPort, Cluster, Host, Inventory, Monitoring, Mux, Service, Ssh, TlsFiles, Via,
 };
+pub use url::UrlTemplate;
 
 use super::check::Checker;
 use super::error::ConfigErrors;

@@ -1,10 +1,70 @@
-//! Checks of URL templates.
+//! URL templates.
 
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::config::yaml::shorten;
 
-/// The placeholders that [`UrlTemplate::render`](super::UrlTemplate::render) fills.
+/// A URL with the placeholders `{name}`, `{address}` and `{server_name}`; checked when read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct UrlTemplate(String);
+
+impl UrlTemplate {
+    /// Wraps a text that `check` has accepted.
+    pub(super) fn checked(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text as written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The URL of one host. An IPv6 address gets the brackets that URLs demand, unless the
+    /// operator wrote them around the placeholder.
+    #[must_use]
+    pub fn render(&self, name: &str, address: &str, server_name: &str) -> String {
+        let address = address.trim_start_matches('[').trim_end_matches(']');
+        let bracketed = if address.contains(':') && !self.0.contains("[{address}]") {
+            format!("[{address}]")
+        } else {
+            address.to_owned()
+        };
+        // One pass, so that a brace in a value is never taken for a placeholder.
+        let mut out = String::with_capacity(self.0.len() + address.len());
+        let mut rest = self.0.as_str();
+        while let Some(at) = rest.find('{') {
+            out.push_str(&rest[..at]);
+            rest = &rest[at..];
+            let known = [
+                ("{name}", name),
+                ("{address}", bracketed.as_str()),
+                ("{server_name}", server_name),
+            ];
+            if let Some((placeholder, value)) = known.iter().find(|(p, _)| rest.starts_with(p)) {
+                out.push_str(value);
+                rest = &rest[placeholder.len()..];
+            } else {
+                out.push('{');
+                rest = &rest[1..];
+            }
+        }
+        out.push_str(rest);
+        out
+    }
+}
+
+impl fmt::Display for UrlTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The placeholders that [`UrlTemplate::render`] fills.
 pub(super) const PLACEHOLDERS: [&str; 3] = ["name", "address", "server_name"];
 
 /// Why a text is no URL template.
@@ -114,6 +174,29 @@ fn check_authority(authority: &str) -> Result<(), UrlError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn url_templates_render() {
+        let check = |template: &str, address: &str, expected: &str| {
+            let url = UrlTemplate::checked(template.to_owned());
+            assert_eq!(url.render("n1", address, "nats-1"), expected, "{template}");
+        };
+        check("http://{address}:8222", "10.0.0.1", "http://10.0.0.1:8222");
+        check("http://{address}:8222", "fd00::1", "http://[fd00::1]:8222");
+        check(
+            "http://{address}:8222",
+            "[fd00::1]",
+            "http://[fd00::1]:8222",
+        );
+        check(
+            "http://[{address}]:8222",
+            "fd00::1",
+            "http://[fd00::1]:8222",
+        );
+        check("https://{server_name}.{name}.x", "h", "https://nats-1.n1.x");
+        check("http://{address}:8222", "{name}", "http://{name}:8222");
+        check("http://{other}", "h", "http://{other}");
+    }
 
     #[test]
     fn url_templates_are_judged() {

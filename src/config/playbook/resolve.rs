@@ -24,22 +24,20 @@ pub(super) struct Parts {
 /// What `raw` says; what is wrong goes to `checker`, and has its default in the result.
 pub(super) fn resolve(raw: &Spanned<RawPlaybook>, checker: &mut Checker) -> Parts {
     let playbook = &raw.value;
-    let name = match &playbook.name {
-        Some(name) => {
-            checker.name("playbook", &name.value, name.span);
-            name.value.clone()
-        }
-        None => {
-            if !raw.lost("name") {
-                let mistake = Mistake::anywhere("the playbook has no `name`");
-                checker.note(mistake.help("begin the file with `name: my-restart`"));
-            }
-            String::new()
-        }
-    };
+    if playbook.name.is_none() && !raw.lost("name") {
+        let mistake = Mistake::anywhere("the playbook has no `name`");
+        checker.note(mistake.help("begin the file with `name: my-restart`"));
+    }
+    if let Some(name) = &playbook.name {
+        checker.name("playbook", &name.value, name.span);
+    }
     let policy = playbook.policy.as_ref();
     Parts {
-        name,
+        name: playbook
+            .name
+            .as_ref()
+            .map(|name| name.value.clone())
+            .unwrap_or_default(),
         description: playbook
             .description
             .as_deref()

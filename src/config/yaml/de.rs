@@ -90,13 +90,6 @@ impl<'t> NodeDeserializer<'t> {
         }
     }
 
-    fn entries(self, expected: &str) -> Result<&'t [Entry], Fault> {
-        match &self.node.kind {
-            Kind::Map(entries) => Ok(entries),
-            Kind::List(_) | Kind::Scalar { .. } => Err(self.wrong(expected, None)),
-        }
-    }
-
     /// The keys, or as many empty texts, of what is left out of this value.
     fn lost(self) -> Vec<String> {
         match &self.node.kind {
@@ -202,7 +195,9 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'de> {
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        let entries = self.entries("a map")?;
+        let Kind::Map(entries) = &self.node.kind else {
+            return Err(self.wrong("a map", None));
+        };
         visitor.visit_map(Pairs::new(entries, self.context, None))
     }
 
@@ -212,16 +207,14 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'de> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        match self.entries("a map") {
-            Ok(entries) => visitor.visit_map(Pairs::new(entries, self.context, Some(name))),
-            Err(_) => {
-                let help = format!(
-                    "keys of {name}: {}",
-                    crate::config::suggest::list(fields.iter().copied())
-                );
-                Err(self.wrong("a map", Some(help)))
-            }
-        }
+        let Kind::Map(entries) = &self.node.kind else {
+            let help = format!(
+                "keys of {name}: {}",
+                crate::config::suggest::list(fields.iter().copied())
+            );
+            return Err(self.wrong("a map", Some(help)));
+        };
+        visitor.visit_map(Pairs::new(entries, self.context, Some(name)))
     }
 
     fn deserialize_enum<V: Visitor<'de>>(

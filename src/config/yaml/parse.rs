@@ -62,6 +62,8 @@ struct Open {
     flow: bool,
     /// In a map: the key whose value comes next; its text is `None` when it can't be a key.
     key: Option<(Option<String>, Span)>,
+    /// In a map: where its keys stand.
+    keys: HashMap<String, Span>,
 }
 
 struct Builder<'t> {
@@ -104,6 +106,17 @@ impl<'t> Builder<'t> {
             }
             Event::Scalar(text, style, anchor, _) => {
                 let plain = style == ScalarStyle::Plain;
+                // What isn't there is placed by the parser where the next thing begins, perhaps on
+                // a line that isn't there either: it belongs to what precedes it.
+                let before = self.text[..at.start].trim_end().len();
+                let at = if at.is_empty() {
+                    Span {
+                        start: before,
+                        end: before,
+                    }
+                } else {
+                    at
+                };
                 self.value(
                     at,
                     Kind::Scalar {
@@ -115,7 +128,7 @@ impl<'t> Builder<'t> {
             }
             Event::SequenceStart(_, anchor, _) => self.begin(at, Kind::List(Vec::new()), anchor)?,
             Event::MappingStart(_, anchor, _) => self.begin(at, Kind::Map(Vec::new()), anchor)?,
-            Event::SequenceEnd | Event::MappingEnd => self.end(at)?,
+            Event::SequenceEnd | Event::MappingEnd => self.end(at),
             Event::Alias(anchor) => self.alias(at, anchor)?,
             Event::UnresolvedAlias(name) => {
                 let name = shorten(&name);
@@ -149,13 +162,14 @@ impl<'t> Builder<'t> {
             anchor,
             flow,
             key: None,
+            keys: HashMap::new(),
         });
         Ok(())
     }
 
-    fn end(&mut self, at: Span) -> Result<(), Stop> {
+    fn end(&mut self, at: Span) {
         let Some(mut open) = self.open.pop() else {
-            return Ok(()); // The parser closes only what it opened.
+            return; // The parser closes only what it opened.
         };
         let children_end = match &open.node.kind {
             Kind::List(items) => items.last().map(|item| item.span.end),
@@ -171,7 +185,7 @@ impl<'t> Builder<'t> {
             children_end
         };
         open.node.span.end = end.unwrap_or(open.node.span.end).max(open.node.span.start);
-        self.place(open.node, open.anchor)
+        self.place(open.node, open.anchor);
     }
 
     fn alias(&mut self, at: Span, anchor: usize) -> Result<(), Stop> {
@@ -183,7 +197,8 @@ impl<'t> Builder<'t> {
         };
         self.renumber(&mut copy, at)?;
         copy.span = at;
-        self.place(copy, 0)
+        self.place(copy, 0);
+        Ok(())
     }
 
     fn renumber(&mut self, node: &mut Node, at: Span) -> Result<(), Stop> {
@@ -225,11 +240,12 @@ impl<'t> Builder<'t> {
 
     fn value(&mut self, at: Span, kind: Kind, anchor: usize) -> Result<(), Stop> {
         let node = self.node(at, kind)?;
-        self.place(node, anchor)
+        self.place(node, anchor);
+        Ok(())
     }
 
     /// Puts a complete value where it belongs: into the innermost open collection.
-    fn place(&mut self, node: Node, anchor: usize) -> Result<(), Stop> {
+    fn place(&mut self, node: Node, anchor: usize) {
         if anchor != 0 {
             // A copy of a copy of a copy is how aliases blow up: `number` bounds them all, as
             // each was made by `renumber`.
@@ -237,7 +253,7 @@ impl<'t> Builder<'t> {
         }
         let Some(open) = self.open.last_mut() else {
             self.root = Some(node);
-            return Ok(());
+            return;
         };
         match (&mut open.node.kind, open.key.take()) {
             (Kind::List(items), _) => items.push(node),
@@ -252,14 +268,15 @@ impl<'t> Builder<'t> {
                 open.key = Some((text, node.span));
             }
             (Kind::Map(entries), Some((Some(key), key_span))) => {
-                if let Some(first) = entries.iter().find(|entry| entry.key == key) {
+                if let Some(first) = open.keys.get(&key) {
                     self.mistakes.push(
                         Mistake::at(key_span, format!("duplicate key `{}`", shorten(&key)))
                             .label("again here")
-                            .related(first.key_span, "first here")
+                            .related(*first, "first here")
                             .help("a key may stand only once in a map: remove one, or merge them"),
                     );
                 } else {
+                    open.keys.insert(key.clone(), key_span);
                     entries.push(Entry {
                         key,
                         key_span,
@@ -270,16 +287,16 @@ impl<'t> Builder<'t> {
             // The key was no key, which is reported already; or a scalar, which is never open.
             (Kind::Map(_), Some((None, _))) | (Kind::Scalar { .. }, _) => {}
         }
-        Ok(())
     }
 
     fn span(&self, span: &ParserSpan) -> Span {
         let len = self.text.len();
         let range = span.byte_range().unwrap_or(len..len);
         let start = floor_boundary(self.text, range.start);
+        let end = floor_boundary(self.text, range.end);
         Span {
             start,
-            end: floor_boundary(self.text, range.end).max(start),
+            end: end.max(start),
         }
     }
 }
@@ -369,7 +386,7 @@ mod tests {
         let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
         for n in 1..20 {
             let inner = vec![format!("*a{}", n - 1); 10].join(", ");
-            bomb.push_str(&format!("a{n}: &a{n} [{inner}]\n"));
+            bomb = format!("{bomb}a{n}: &a{n} [{inner}]\n");
         }
         let (root, mistakes) = parse(&bomb);
         assert!(root.is_none());

@@ -7,10 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::de::{Context, NodeDeserializer};
 use super::parse;
-use crate::config::error::Mistake;
-
-/// Most mistakes of one file that are reported: beyond that the file is of another kind.
-const MOST_MISTAKES: usize = 50;
+use crate::config::error::{MOST_SHOWN, Mistake};
 
 /// Reads `text` as a `T`. After each mistake the mistaken entry is left out and the tree is
 /// walked again, so that one mistake does not hide the next. Gives what could be read, if
@@ -38,7 +35,7 @@ pub(crate) fn read<T: DeserializeOwned>(text: &str) -> (Option<T>, Vec<Mistake>)
         mistakes.push(fault.explain());
         // Leaving out the root leaves nothing; and what is left out can't be met again.
         let is_new = context.pruned.borrow_mut().insert(prune);
-        if prune == root.id || !is_new || mistakes.len() >= MOST_MISTAKES {
+        if prune == root.id || !is_new || mistakes.len() >= MOST_SHOWN {
             return (None, mistakes);
         }
     }
@@ -164,9 +161,12 @@ others:
 
     #[test]
     fn mistakes_are_bounded() {
-        let text: String = (0..200).map(|n| format!("k{n}: 1\n")).collect();
+        let text = (0..200)
+            .map(|n| format!("k{n}: 1"))
+            .collect::<Vec<_>>()
+            .join("\n");
         let (thing, mistakes) = read::<Thing>(&text);
         assert!(thing.is_none());
-        assert_eq!(mistakes.len(), MOST_MISTAKES);
+        assert_eq!(mistakes.len(), MOST_SHOWN);
     }
 }

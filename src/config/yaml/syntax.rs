@@ -108,9 +108,8 @@ fn open_bracket(text: &str, offset: usize) -> Option<Span> {
         let begins = before.is_whitespace() || matches!(before, '[' | '{' | ',');
         match (c, quote) {
             ('\n', _) => is_comment = false,
-            _ if is_comment => {}
-            (_, Some(mark)) if c == mark => quote = None,
-            (_, Some(_)) => {}
+            _ if is_comment || quote.is_some_and(|mark| mark != c) => {}
+            (_, Some(_)) => quote = None,
             ('\'' | '"', None) if begins => quote = Some(c),
             ('#', None) if before.is_whitespace() => is_comment = true,
             ('[' | '{', None) if begins => open.push(at),
