@@ -33,7 +33,7 @@ pub(crate) struct RawPlaybook {
 #[serde(deny_unknown_fields, rename = "policy")]
 pub(crate) struct RawPolicy {
     /// What decides who is next, most important first; where all are equal, the inventory's
-    /// order. By default `[unready, zone, meta-leader-last]`.
+    /// order. By default `[unready, meta-leader-last, zone]`.
     #[schemars(length(min = 1))]
     pub order: Option<Spanned<Vec<Spanned<OrderRule>>>>,
     /// Stop after this many turns; by default all servers get one.

@@ -48,7 +48,8 @@ impl fmt::Display for PlaybookSource {
 /// What holds between turns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
-    /// What decides who is next, most important first; where all are equal, the inventory's order.
+    /// What decides who is next: the first rule that tells two servers apart; where none does,
+    /// the inventory's order.
     pub order: Vec<OrderRule>,
     /// Stop after this many turns, never 0; `None` for all.
     pub stop_after: Option<u32>,
@@ -154,8 +155,8 @@ impl Default for Policy {
         Self {
             order: vec![
                 OrderRule::Unready,
-                OrderRule::Zone,
                 OrderRule::MetaLeaderLast,
+                OrderRule::Zone,
             ],
             stop_after: None,
             // The settle step already holds the roll; a pause is the operator's wish.
