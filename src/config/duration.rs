@@ -40,7 +40,6 @@ pub enum DurationError {
 /// # Errors
 /// Anything else, and durations above [`LONGEST`].
 pub fn parse(text: &str) -> Result<Duration, DurationError> {
-    let text = text.trim();
     if text.is_empty() {
         return Err(DurationError::Empty);
     }
@@ -56,11 +55,13 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
         if number.is_empty() {
             return Err(DurationError::Malformed);
         }
-        let tail = tail.trim_start_matches(' ');
         let letters = tail.find(|c: char| !c.is_alphabetic()).unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(letters);
         if unit.is_empty() {
-            return Err(DurationError::NoUnit(number.to_owned()));
+            // `30`, but not `30 s` or `30/5`.
+            let is_bare = tail.is_empty();
+            let bare = || DurationError::NoUnit(number.to_owned());
+            return Err(if is_bare { bare() } else { DurationError::Malformed });
         }
         let Some((_, millis)) = UNITS.iter().find(|(name, _)| *name == unit) else {
             return Err(DurationError::UnknownUnit(unit.to_owned()));
@@ -73,7 +74,7 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
             .checked_add(millis_of(number, *millis)?)
             .filter(|sum| u128::from(*sum) <= LONGEST.as_millis())
             .ok_or(DurationError::TooLong)?;
-        rest = tail.trim_start_matches(' ');
+        rest = tail;
     }
     Ok(Duration::from_millis(total))
 }
@@ -150,8 +151,6 @@ mod tests {
         check("30s", 30_000);
         check("1.5s", 1_500);
         check("1m30s", 90_000);
-        check("1m 30s", 90_000);
-        check("3 m", 180_000);
         check("2h", 7_200_000);
         check("7d", 604_800_000);
         check("0.123456789123s", 123);
@@ -166,8 +165,9 @@ mod tests {
         check("30", DurationError::NoUnit("30".into()));
         check("1m30", DurationError::NoUnit("30".into()));
         check("-3s", DurationError::Negative);
-        check("3 seconds", DurationError::UnknownUnit("seconds".into()));
+        check("3seconds", DurationError::UnknownUnit("seconds".into()));
         check("s", DurationError::Malformed);
+        check("1m 30s", DurationError::Malformed);
         check("1.2.3s", DurationError::Malformed);
         check(".5s", DurationError::Malformed);
         check("5.s", DurationError::Malformed);

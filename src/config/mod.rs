@@ -10,11 +10,19 @@
 //!
 //! All mistakes of a file are reported together as one [`ConfigErrors`].
 
+mod check;
 pub mod duration;
 mod error;
 pub mod inventory;
 pub mod playbook;
+mod render;
+mod schema;
+mod secrets;
+mod source;
+mod suggest;
+mod yaml;
 
-pub use error::ConfigErrors;
+pub use error::{ConfigErrors, Mistake};
 pub use inventory::Inventory;
 pub use playbook::Playbook;
+pub use schema::{SchemaKind, schema};

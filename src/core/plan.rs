@@ -145,7 +145,7 @@ mod tests {
             order: vec![OrderRule::Unready, OrderRule::MetaLeaderLast, OrderRule::Inventory],
             stop_after: None,
             pause: Duration::ZERO,
-            observe_deadline: Duration::from_secs(30),
+            safety_deadline: Duration::from_secs(30),
         }
     }
 

@@ -16,14 +16,14 @@ pub struct Policy {
     /// A pause between turns.
     #[serde(rename = "pause_ms", with = "millis")]
     pub pause: Duration,
-    /// For how long a turn waits for the cluster to become safe before the roll halts.
-    #[serde(rename = "observe_deadline_ms", with = "millis")]
-    pub observe_deadline: Duration,
+    /// For how long a turn waits for its restart to become safe before the roll halts.
+    #[serde(rename = "safety_deadline_ms", with = "millis")]
+    pub safety_deadline: Duration,
 }
 
 /// One rule of the order in which servers are rolled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename = "order rule", rename_all = "kebab-case")]
 pub enum OrderRule {
     /// Servers that are not healthy go first: they have the least to lose, and a roll that waits for them never starts.
     Unready,
@@ -105,4 +105,62 @@ pub struct Settle {
     /// The time between two looks.
     #[serde(rename = "interval_ms", with = "millis")]
     pub interval: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            order: vec![OrderRule::Unready, OrderRule::MetaLeaderLast, OrderRule::Zone],
+            stop_after: None,
+            // The settle step already holds the roll; a pause is the operator's wish.
+            pause: Duration::ZERO,
+            // An election takes 4 to 9 s, and a quorum counts as lost after 10 s: what is not over by
+            // now is not passing.
+            safety_deadline: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self {
+            // Lame duck lasts 2 minutes by default and the published unit is killed after 150 s
+            // (TimeoutStopSec): 30 s later it is truly stuck.
+            deadline: Duration::from_secs(180),
+        }
+    }
+}
+
+impl Default for Start {
+    fn default() -> Self {
+        // The job is a fork: milliseconds. 30 s is for a host under load.
+        Self { deadline: Duration::from_secs(30) }
+    }
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self {
+            // Reading 1.5 GB from a slow disk took 25 s, so this is room for some 35 GB.
+            deadline: Duration::from_secs(600),
+            // The first 200 comes too early, and one was followed by 503 a second later.
+            looks: 3,
+            // A healthy server is back in 0.3 to 2.1 s: looking early is what makes a roll short.
+            first_interval: Duration::from_millis(50),
+            // A look costs the server next to nothing, and nobody minds 2 s after a minute.
+            max_interval: Duration::from_secs(2),
+            // An account that can't be resolved makes a healthz take 1.9 s.
+            look_timeout: Duration::from_secs(3),
+        }
+    }
+}
+
+impl Default for Settle {
+    fn default() -> Self {
+        Self {
+            // A 200 at 0.85 s was followed by 503 from 1.9 s on: 3 s sees that with some to spare.
+            hold: Duration::from_secs(3),
+            interval: Duration::from_millis(500),
+        }
+    }
 }

@@ -170,8 +170,7 @@ mod tests {
 
     fn started() -> Event {
         let view = cluster(&["n1", "n2", "n3"]);
-        let policy =
-            Policy { order: vec![], stop_after: None, pause: Duration::ZERO, observe_deadline: Duration::ZERO };
+        let policy = Policy { order: vec![], stop_after: None, pause: Duration::ZERO, safety_deadline: Duration::ZERO };
         let hosts = ["n1", "n2", "n3"].map(String::from);
         let plan = Box::new(plan::plan(&view, &hosts, "restart", policy, vec![]));
         Event::RunStarted { rollgate: "0".into(), inventory: "d".into(), plan }

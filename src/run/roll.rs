@@ -138,7 +138,7 @@ impl<F: Fleet> Roller<'_, F> {
     /// The next turn, once its restart is safe, and the view that says so.
     async fn next_safe(&mut self, remaining: &mut Vec<Turn>) -> Result<(Turn, View), Stop> {
         let began = Instant::now();
-        let deadline = self.run.plan.policy.observe_deadline;
+        let deadline = self.run.plan.policy.safety_deadline;
         let mut reported: Vec<Objection> = Vec::new();
         loop {
             self.safe_point()?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::url::UrlTemplate;
 use crate::config::duration;
 
 /// All clusters of one inventory file, defaults merged in.
@@ -76,8 +77,9 @@ pub struct Ssh {
 }
 
 /// How commands to one host share one ssh connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename = "mux setting", rename_all = "kebab-case")]
+#[schemars(rename = "mux")]
 pub enum Mux {
     /// Speak the control socket's protocol ourselves: no process per command.
     #[default]
@@ -87,8 +89,9 @@ pub enum Mux {
 }
 
 /// How privileges are gained on a host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename = "become setting", rename_all = "kebab-case")]
+#[schemars(rename = "become")]
 pub enum Become {
     /// `sudo -n`: never asks for a password.
     #[default]
@@ -141,8 +144,9 @@ pub struct Monitoring {
 }
 
 /// From where the monitoring endpoint is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename = "via setting", rename_all = "kebab-case")]
+#[schemars(rename = "via")]
 pub enum Via {
     /// Directly where that works, else through ssh.
     #[default]
@@ -171,59 +175,6 @@ pub struct ClientPort {
     pub url: Option<UrlTemplate>,
     /// For a port that demands TLS.
     pub tls: TlsFiles,
-}
-
-/// A URL with the placeholders `{name}`, `{address}` and `{server_name}`; checked when read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct UrlTemplate(String);
-
-impl UrlTemplate {
-    /// Wraps a text that `url::check` has accepted.
-    pub(super) fn checked(text: String) -> Self {
-        Self(text)
-    }
-
-    /// The text as written.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The URL of one host. An IPv6 address gets the brackets that URLs demand, unless the
-    /// operator wrote them around the placeholder.
-    #[must_use]
-    pub fn render(&self, name: &str, address: &str, server_name: &str) -> String {
-        let address = address.trim_start_matches('[').trim_end_matches(']');
-        let bracketed = if address.contains(':') && !self.0.contains("[{address}]") {
-            format!("[{address}]")
-        } else {
-            address.to_owned()
-        };
-        // One pass, so that a brace in a value is never taken for a placeholder.
-        let mut out = String::with_capacity(self.0.len() + address.len());
-        let mut rest = self.0.as_str();
-        while let Some(at) = rest.find('{') {
-            out.push_str(&rest[..at]);
-            rest = &rest[at..];
-            let known = [("{name}", name), ("{address}", bracketed.as_str()), ("{server_name}", server_name)];
-            if let Some((placeholder, value)) = known.iter().find(|(p, _)| rest.starts_with(p)) {
-                out.push_str(value);
-                rest = &rest[placeholder.len()..];
-            } else {
-                out.push('{');
-                rest = &rest[1..];
-            }
-        }
-        out.push_str(rest);
-        out
-    }
-}
-
-impl fmt::Display for UrlTemplate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
 }
 
 impl fmt::Display for Ssh {
@@ -275,21 +226,6 @@ impl Default for Service {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn url_templates_render() {
-        let check = |template: &str, address: &str, expected: &str| {
-            let url = UrlTemplate::checked(template.to_owned());
-            assert_eq!(url.render("n1", address, "nats-1"), expected, "{template}");
-        };
-        check("http://{address}:8222", "10.0.0.1", "http://10.0.0.1:8222");
-        check("http://{address}:8222", "fd00::1", "http://[fd00::1]:8222");
-        check("http://{address}:8222", "[fd00::1]", "http://[fd00::1]:8222");
-        check("http://[{address}]:8222", "fd00::1", "http://[fd00::1]:8222");
-        check("https://{server_name}.{name}.x", "h", "https://nats-1.n1.x");
-        check("http://{address}:8222", "{name}", "http://{name}:8222");
-        check("http://{other}", "h", "http://{other}");
-    }
 
     #[test]
     fn ssh_prints_as_typed() {
