@@ -26,3 +26,4 @@ pub use error::{ConfigErrors, Mistake};
 pub use inventory::Inventory;
 pub use playbook::Playbook;
 pub use schema::{SchemaKind, schema};
+pub(crate) use source::digest;

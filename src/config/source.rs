@@ -47,7 +47,7 @@ pub(super) fn read(path: &Path, what: &str) -> Result<String, ConfigErrors> {
 /// Stable hash of `text` in hex: FNV-1a of 128 bits. It tells an edited file from an unedited
 /// one, without a dependency; it is no defence against forgery, which needs none, as whoever can
 /// write the file can have the servers restarted.
-pub(super) fn digest(text: &str) -> String {
+pub(crate) fn digest(text: &str) -> String {
     const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
     let hash = text.bytes().fold(OFFSET, |hash, byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME));

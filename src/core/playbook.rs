@@ -24,6 +24,7 @@ pub struct Policy {
 /// One rule of the order in which servers are rolled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename = "order rule", rename_all = "kebab-case")]
+#[schemars(rename = "order-rule")]
 pub enum OrderRule {
     /// Servers that are not healthy go first: they have the least to lose, and a roll that waits for them never starts.
     Unready,
