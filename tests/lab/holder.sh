@@ -100,7 +100,8 @@ power_supply() { # hN
     status=0
     boot "$host" || status=$?
     echo "$(date +%T.%3N) $host ended with status $status"
-    # what the dead systemd made must not confuse the next one
+    # its processes take a moment to go; what the dead systemd made must not confuse the next one
+    poll 20 0.01 grep -q 'populated 0' "$CG/$host/cgroup.events" || echo "$host: processes stay"
     find "$CG/$host" -mindepth 1 -depth -type d -exec rmdir {} + || true
     ((status == 129)) && continue
     # an order to switch on that came before this moment is not for this outage
