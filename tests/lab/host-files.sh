@@ -43,18 +43,21 @@ jetstream {
   max_file_store: 200MB
 }
 
-cluster {
-  name: lab
-  listen: 0.0.0.0:6222
-  routes: [
-$routes  ]
-}
-
 system_account: SYS
 no_auth_user: app
 accounts {
   SYS { users: [ { user: sys, password: sys } ] }
   APP { jetstream: enabled, users: [ { user: app, password: app } ] }
+}
+CONF
+  # alone, a clustered server would wait for peers for ever
+  ((HOSTS == 1)) || cat <<CONF
+
+cluster {
+  name: lab
+  listen: 0.0.0.0:6222
+  routes: [
+$routes  ]
 }
 CONF
   [[ $TLS == no ]] || cat <<CONF
