@@ -66,12 +66,14 @@ free_disk() { as_host_root "$1" rm -f /var/lib/nats/filler /var/lib/nats/filler2
 # ---- faults that show at the next restart of nats-server, and leave the running one alone
 FAULTS='port-conflict bad-config tls-missing store-owner store-readonly wrong-cluster disk-full'
 
+unclosed_bracket() { printf '\n# a bracket that nobody closed\nlimits {\n  max_connections: 1000\n'; }
+absent_certificate() { printf '\ntls {\n  cert_file: /etc/nats/tls/renewed.pem\n  key_file: /etc/nats/tls/renewed.key\n}\n'; }
 fault() { # hN FAULT
   local conf=$RUN/$1/nats-server.conf
   case ${2:-} in
     port-conflict) as_host_root "$1" systemctl -q enable --now port-squatter ;;
-    bad-config) { cat "$conf" && printf '\n# a bracket that nobody closed\nlimits {\n  max_connections: 1000\n'; } | write_conf "$1" ;;
-    tls-missing) { sed '/^tls {/,/^}/d' "$conf" && printf '\ntls {\n  cert_file: /etc/nats/tls/renewed.pem\n  key_file: /etc/nats/tls/renewed.key\n}\n'; } | write_conf "$1" ;;
+    bad-config) { cat "$conf" && unclosed_bracket; } | write_conf "$1" ;;
+    tls-missing) { sed '/^tls {/,/^}/d' "$conf" && absent_certificate; } | write_conf "$1" ;;
     wrong-cluster) sed 's/^  name: lab$/  name: lab-new/' "$conf" | write_conf "$1" ;;
     # the running server only makes files further down; a starting one tries its store first
     store-owner) as_host_root "$1" sh -c 'chown root:root /var/lib/nats/jetstream/jetstream && chmod 755 /var/lib/nats/jetstream/jetstream' ;;

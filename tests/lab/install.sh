@@ -6,9 +6,9 @@ LAB_TOOLS=(mmdebstrap:mmdebstrap unzip:unzip ssh:openssh-client ssh-keygen:opens
   ip:iproute2 nft:nftables curl:curl unshare:util-linux setpriv:util-linux losetup:mount
   mkfs.ext4:e2fsprogs openssl:openssl flock:util-linux)
 
-install_missing() {
+install_missing() { # TOOL:PACKAGE... beside the lab's own
   local tool package missing=()
-  for tool in "${LAB_TOOLS[@]}"; do
+  for tool in "${LAB_TOOLS[@]}" "$@"; do
     package=${tool#*:}
     command -v "${tool%%:*}" >/dev/null || missing+=("$package")
   done

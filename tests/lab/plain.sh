@@ -148,6 +148,16 @@ CONF
   ((HOSTS == 1)) || echo "cluster { name: plain, listen: $(address "$1"):$PLAIN_CLUSTER, routes: [ ${routes%, } ] }"
 }
 
+plain_fault() { # NAME hN FAULT: shows at the next restart
+  name_plain "${1:-}"
+  [[ -f $RUN/${2:-}/nats-server.conf ]] || usage_error "no plain lab '$NAME' with a host '${2:-}'"
+  case ${3:-} in
+    bad-config) unclosed_bracket ;;
+    tls-missing) absent_certificate ;;
+    *) usage_error "faults of a plain lab: bad-config tls-missing" ;;
+  esac >>"$RUN/$2/nats-server.conf"
+}
+
 plain_down() { # NAME
   name_plain "${1:-}"
   [[ -d $RUN ]] || { say "no plain lab '$NAME'"; return 0; }

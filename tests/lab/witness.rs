@@ -55,6 +55,9 @@ struct Options {
     /// Leave the stream there at the end.
     #[arg(long)]
     keep_stream: bool,
+    /// Also write the JSON there.
+    #[arg(long)]
+    report: Option<std::path::PathBuf>,
     /// A table for people in place of JSON.
     #[arg(long)]
     text: bool,
@@ -106,6 +109,9 @@ async fn main() -> Result<(), AnyError> {
     let connected = idle.iter().filter(|c| c.connection_state() == async_nats::connection::State::Connected).count();
     let report =
         report(&options, ended, &watched, &tally, &verified, (idle.len(), connected, disconnects.load(Relaxed)));
+    if let Some(file) = &options.report {
+        std::fs::write(file, report.to_string())?;
+    }
     println!("{}", if options.text { table(&report) } else { report.to_string() });
     std::process::exit(i32::from(verified.is_err()));
 }
