@@ -23,18 +23,24 @@ config=$("$lab" ssh-config "$name") inventory=$("$lab" path "$name")/inventory.y
 
 now() { echo "${EPOCHREALTIME/[.,]/}"; }
 # The kernel keeps the peak of a process; the last look before its end is all but the end.
-# Below `lab exec` it may be a child (sudo), so look for the name.
 watch_memory() { # PID FILE
-  local pid=$1 child peak
-  while [[ -d /proc/$pid ]]; do
-    if [[ $(cat "/proc/$pid/comm" 2>/dev/null) != "$(basename "$rollgate" | cut -c1-15)" ]]; then
-      read -r child _ <"/proc/$pid/task/$pid/children" 2>/dev/null || true
-      [[ -z ${child:-} ]] || pid=$child
-    fi
-    peak=$(sed -n 's/^VmHWM:[[:space:]]*\([0-9]*\) kB/\1/p' "/proc/$pid/status" 2>/dev/null) || true
+  local pid peak
+  while [[ -d /proc/$1 ]]; do
+    pid=$(named_rollgate "$1")
+    peak=$(sed -n 's/^VmHWM:[[:space:]]*\([0-9]*\) kB/\1/p' "/proc/${pid:-none}/status" 2>/dev/null) || true
     [[ -z $peak ]] || echo "$peak" >>"$2"
     sleep 0.1
   done
+}
+# `lab exec` becomes rollgate, or with sudo has it as a child.
+named_rollgate() { # PID
+  local child children=''
+  if [[ $(cat "/proc/$1/comm" 2>/dev/null) == rollgate ]]; then
+    echo "$1"
+    return
+  fi
+  read -r children 2>/dev/null <"/proc/$1/task/$1/children" || true
+  for child in $children; do named_rollgate "$child"; done
 }
 
 export XDG_STATE_HOME=$work/state
@@ -55,6 +61,7 @@ for ((round = 1; round <= rounds; round++)); do
   echo "round $round: bare loop $(tail -n 1 "$work/bare") ms, rollgate $(tail -n 1 "$work/rollgate") ms" >&2
 done
 
+[[ -s $work/rss ]] || { echo "bench: could not measure rollgate's memory" >&2 && exit 1; }
 median() { sort -n "$1" | awk '{v[NR]=$1} END {print (NR % 2) ? v[(NR+1)/2] : (v[NR/2] + v[NR/2+1]) / 2}'; }
 awk -v bare="$(median "$work/bare")" -v rg="$(median "$work/rollgate")" -v rss="$(sort -n "$work/rss" | tail -n 1)" \
   -v ratio_limit="$RATIO_LIMIT" -v rss_limit="$RSS_LIMIT_MB" -v settle="$settle" -v rounds="$rounds" 'BEGIN {
