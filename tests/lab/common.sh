@@ -39,7 +39,12 @@ need_root() { # REASON ARGS-OF-LAB...
   ((EUID != 0)) || return 0
   command -v sudo >/dev/null || die "needs root for $reason, and there is no sudo (without root: lab plain-up)"
   say "using sudo for $reason"
-  exec sudo -- env "ROLLGATE_LAB_DIR=$LAB_DIR" "ROLLGATE_LAB_OWNER=$LAB_OWNER" \
+  # sudo drops the environment; pip and apt may need these to get out
+  local variable passed=()
+  for variable in $(compgen -e | grep -E '^(PIP_|SSL_CERT_|https?_proxy$|HTTPS?_PROXY$|no_proxy$|NO_PROXY$)' || true); do
+    passed+=("$variable=${!variable}")
+  done
+  exec sudo -- env "${passed[@]}" "ROLLGATE_LAB_DIR=$LAB_DIR" "ROLLGATE_LAB_OWNER=$LAB_OWNER" \
     "ROLLGATE_LAB_WHEELS=${ROLLGATE_LAB_WHEELS:-}" "$HERE/lab" "$@"
 }
 
