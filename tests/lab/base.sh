@@ -100,8 +100,8 @@ apt_sources() {
 
 debootstrap_tree() ( # DIR
   set -e
-  local sources suite options=() line
-  sources=$(mktemp -d)
+  local suite options=() line
+  sources=$(mktemp -d) # not local: the trap runs outside
   trap 'rm -rf "$sources"' EXIT
   apt_sources "$sources"
   # shellcheck source=/dev/null

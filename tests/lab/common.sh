@@ -39,6 +39,7 @@ need_root() { # REASON ARGS-OF-LAB...
   ((EUID != 0)) || return 0
   command -v sudo >/dev/null || die "needs root for $reason, and there is no sudo (without root: lab plain-up)"
   say "using sudo for $reason"
+  mkdir -p "$LAB_DIR" # as the caller, so that no directory on the way belongs to root
   # sudo drops the environment; pip and apt may need these to get out
   local variable passed=()
   for variable in $(compgen -e | grep -E '^(PIP_|SSL_CERT_|https?_proxy$|HTTPS?_PROXY$|no_proxy$|NO_PROXY$)' || true); do
