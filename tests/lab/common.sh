@@ -86,7 +86,7 @@ address() { echo "$SUBNET.$((10 + ${1#h}))"; } # hN
 all_hosts() { seq -f 'h%g' "$HOSTS"; }
 
 in_net() { nsenter -t "$HOLDER" -n -- "$@"; }        # the control side's network
-in_lab() { nsenter -t "$HOLDER" -n -m -- "$@"; }     # and the lab's mounts
+in_lab() { nsenter -t "$HOLDER" -n -m -r -- "$@"; }  # and the lab's mounts
 in_host_net() { local h=$1; shift; nsenter --net="/proc/$HOLDER/root/run/netns/$h" -- "$@"; }
 cgroup_of() { echo "$RUN/cgroup/$ID/$1"; }           # hN, as the holder sees it
 host_root() { echo "$RUN/fs/$1/root"; }              # hN, as the holder sees it
