@@ -1,0 +1,42 @@
+.PHONY: help demo test lint bench lab lab-down
+HOSTS ?= 3
+NATS ?= 2.15.1
+LAB = tests/lab/lab
+
+help:
+	@echo 'make demo [FAULT=port-conflict|bad-config|store-owner|tls-missing]  roll a live cluster, or see a halt'
+	@echo 'make test                           install what is missing, run all tests, those on real hosts too'
+	@echo 'make lint                           format, clippy, docs, shell scripts'
+	@echo 'make bench                          time and memory against a bare loop over ssh'
+	@echo 'make lab [HOSTS=3] [NATS=2.15.1]    bring up hosts to play with'
+	@echo 'make lab-down                       take them down'
+
+demo:
+	@tests/lab/demo.sh $(if $(FAULT),--fault $(FAULT)) $(if $(REDUCED),--reduced)
+
+test:
+	$(LAB) install cc:build-essential
+	$(LAB) base
+	ROLLGATE_REQUIRE_LAB=1 cargo test --no-fail-fast
+
+lint:
+	$(LAB) install cc:build-essential shellcheck:shellcheck
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items
+	shellcheck .ci/run tests/lab/lab tests/lab/*.sh
+
+bench:
+	@tests/lab/bench.sh
+
+lab:
+	@$(LAB) up play --hosts $(HOSTS) --nats $(NATS)
+	@echo
+	@echo 'in its network:   $(LAB) exec play -- target/debug/rollgate plan -i $(or $(XDG_CACHE_HOME),$$HOME/.cache)/rollgate-lab/run/play/inventory.yaml'
+	@echo 'on a host:        $(LAB) ssh play h1'
+	@echo 'as its root:      $(LAB) root play h1 -- bash'
+	@echo 'faults and more:  $(LAB) help'
+	@echo 'and at the end:   make lab-down'
+
+lab-down:
+	@$(LAB) down play

@@ -1,0 +1,565 @@
+//! An independent observer of a rolling restart, and the load it has to survive.
+//!
+//! It shares no code with rollgate, so that both can't be wrong in the same way. It holds idle clients,
+//! publishes to a replicated stream, asks every server all the time whether it is ready, and at the
+//! end reads the stream back: every acknowledged message must be there, at the sequence it was promised.
+
+use std::collections::HashMap;
+use std::os::unix::fs::FileTypeExt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::consumer::{DeliverPolicy, pull};
+use async_nats::jetstream::{self, message::PublishMessage, stream};
+use clap::Parser;
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+/// Puts clients and a publisher on a cluster and watches every server of it.
+#[derive(Parser, Clone)]
+struct Options {
+    /// Addresses of all servers, without ports.
+    #[arg(long, value_delimiter = ',', required = true)]
+    servers: Vec<String>,
+    /// Idle clients that begin at each server and may reconnect anywhere.
+    #[arg(long, default_value_t = 5)]
+    clients_per_server: usize,
+    /// Messages a second.
+    #[arg(long, default_value_t = 200)]
+    rate: u64,
+    #[arg(long, default_value = "witness")]
+    stream: String,
+    #[arg(long, default_value_t = 3)]
+    replicas: usize,
+    #[arg(long, default_value = "app")]
+    user: String,
+    #[arg(long, default_value = "app")]
+    password: String,
+    #[arg(long, default_value_t = 50)]
+    poll_ms: u64,
+    /// How long, such as `30s`; else until SIGINT, SIGTERM, or the end of a piped stdin.
+    #[arg(long, value_parser = duration)]
+    duration: Option<Duration>,
+    #[arg(long)]
+    tls_ca: Option<std::path::PathBuf>,
+    #[arg(long, default_value_t = 4222)]
+    client_port: u16,
+    /// 0: it can't be reached, so readiness is judged by the client port alone.
+    #[arg(long, default_value_t = 8222)]
+    monitor_port: u16,
+    /// Leave the stream there at the end.
+    #[arg(long)]
+    keep_stream: bool,
+    /// Also write the JSON there.
+    #[arg(long)]
+    report: Option<std::path::PathBuf>,
+    /// A table for people in place of JSON.
+    #[arg(long)]
+    text: bool,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: jiff::SignedDuration = text.parse().map_err(|e| format!("{e}"))?;
+    Duration::try_from(parsed).map_err(|e| e.to_string())
+}
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// How long a message is tried for before it counts as failed.
+const GIVE_UP: Duration = Duration::from_secs(10);
+/// One attempt, a little longer than an election takes.
+const ATTEMPT: Duration = Duration::from_secs(2);
+const DESCRIPTION: &str = "made by rollgate's witness";
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), AnyError> {
+    // reqwest is built without a TLS provider of its own
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let options = Options::parse();
+
+    let disconnects = Arc::new(AtomicU64::new(0));
+    let idle = open_idle_clients(&options, &disconnects).await?;
+    let client = connect(&options, 0, &Arc::default()).await?;
+    let js = jetstream::context::ContextBuilder::new().timeout(ATTEMPT).ack_timeout(ATTEMPT).build(client);
+    create_stream(&js, &options).await?;
+
+    let began = Instant::now();
+    let watched: Vec<_> = (0..options.servers.len()).map(|_| Arc::new(Mutex::new(Watched::default()))).collect();
+    let watchers: Vec<_> = options
+        .servers
+        .iter()
+        .zip(&watched)
+        .map(|(server, log)| tokio::spawn(watch(server.clone(), options.clone(), log.clone(), began)))
+        .collect();
+
+    eprintln!("ready");
+    let tally = publish_until(&js, &options, until_told(options.duration)).await;
+    watchers.iter().for_each(tokio::task::JoinHandle::abort);
+    let ended = began.elapsed();
+
+    let verified = verify(&js, &options, &tally).await;
+    if !options.keep_stream {
+        let _ = js.delete_stream(&options.stream).await;
+    }
+    let connected = idle.iter().filter(|c| c.connection_state() == async_nats::connection::State::Connected).count();
+    let report =
+        report(&options, ended, &watched, &tally, &verified, (idle.len(), connected, disconnects.load(Relaxed)));
+    if let Some(file) = &options.report {
+        std::fs::write(file, report.to_string())?;
+    }
+    println!("{}", if options.text { table(&report) } else { report.to_string() });
+    std::process::exit(i32::from(verified.is_err()));
+}
+
+// ---- the load
+
+async fn connect(
+    options: &Options,
+    first: usize,
+    disconnects: &Arc<AtomicU64>,
+) -> Result<async_nats::Client, AnyError> {
+    let mut order = options.servers.clone();
+    order.rotate_left(first);
+    let addresses: Vec<_> = order.iter().map(|server| format!("nats://{server}:{}", options.client_port)).collect();
+    let disconnects = disconnects.clone();
+    let mut connect =
+        async_nats::ConnectOptions::with_user_and_password(options.user.clone(), options.password.clone())
+            .retain_servers_order()
+            .connection_timeout(Duration::from_secs(2))
+            .reconnect_delay_callback(|attempt| Duration::from_millis(if attempt <= 1 { 0 } else { 100 }))
+            .event_callback(move |event| {
+                if matches!(event, async_nats::Event::Disconnected) {
+                    disconnects.fetch_add(1, Relaxed);
+                }
+                async {}
+            });
+    if let Some(ca) = &options.tls_ca {
+        connect = connect.require_tls(true).add_root_certificates(ca.clone());
+    }
+    Ok(connect.connect(addresses).await?)
+}
+
+async fn open_idle_clients(
+    options: &Options,
+    disconnects: &Arc<AtomicU64>,
+) -> Result<Vec<async_nats::Client>, AnyError> {
+    let mut clients = Vec::new();
+    for server in 0..options.servers.len() {
+        for _ in 0..options.clients_per_server {
+            clients.push(connect(options, server, disconnects).await?);
+        }
+    }
+    Ok(clients)
+}
+
+async fn create_stream(js: &jetstream::Context, options: &Options) -> Result<(), AnyError> {
+    let config = stream::Config {
+        name: options.stream.clone(),
+        description: Some(DESCRIPTION.into()),
+        subjects: vec![format!("{}.>", options.stream)],
+        num_replicas: options.replicas,
+        duplicate_window: Duration::from_secs(120),
+        ..Default::default()
+    };
+    // a cluster that has just come up may still be electing
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let attempt: Result<(), AnyError> = async {
+            if let Ok(old) = js.get_stream(&options.stream).await {
+                if old.cached_info().config.description.as_deref() != Some(DESCRIPTION) {
+                    return Err(format!("a stream `{}` that is not ours is there", options.stream).into());
+                }
+                js.delete_stream(&options.stream).await?;
+            }
+            js.create_stream(config.clone()).await?;
+            Ok(())
+        }
+        .await;
+        match attempt {
+            Ok(()) => return Ok(()),
+            Err(error) if Instant::now() > deadline => return Err(error),
+            Err(_) => sleep(Duration::from_millis(200)).await,
+        }
+    }
+}
+
+/// What became of the messages.
+#[derive(Default)]
+struct Tally {
+    acked: HashMap<String, u64>,
+    attempts_failed: u64,
+    failed: Vec<String>,
+    last_ack: Option<Instant>,
+    worst_gap: Duration,
+    last_error: Option<String>,
+}
+
+impl Tally {
+    fn ack(&mut self, id: String, sequence: u64) {
+        self.close_gap();
+        self.acked.insert(id, sequence);
+    }
+    fn close_gap(&mut self) {
+        let now = Instant::now();
+        if let Some(last) = self.last_ack.replace(now) {
+            self.worst_gap = self.worst_gap.max(now - last);
+        }
+    }
+}
+
+/// Starts messages at the rate, whatever becomes of those before, as independent clients would.
+async fn publish_until(js: &jetstream::Context, options: &Options, stop: impl Future<Output = ()>) -> Tally {
+    let tally = Arc::new(Mutex::new(Tally::default()));
+    let mut ticks = interval(Duration::from_nanos(1_000_000_000 / options.rate.max(1)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut under_way = JoinSet::new();
+    tokio::pin!(stop);
+    for number in 0u64.. {
+        tokio::select! {
+            () = &mut stop => break,
+            _ = ticks.tick() => {}
+        }
+        while under_way.try_join_next().is_some() {}
+        under_way.spawn(publish(js.clone(), options.stream.clone(), format!("w-{number}"), tally.clone()));
+    }
+    while under_way.join_next().await.is_some() {}
+    let mut tally = std::mem::take(&mut *tally.lock().unwrap());
+    if !tally.failed.is_empty() {
+        tally.close_gap(); // an outage that lasted to the end is a gap too
+    }
+    tally
+}
+
+async fn publish(js: jetstream::Context, stream: String, id: String, tally: Arc<Mutex<Tally>>) {
+    let began = Instant::now();
+    loop {
+        // the same id each time: the server stores it once, however often we had to ask
+        let message = PublishMessage::build().payload("x".repeat(100).into()).message_id(&id);
+        let attempt = async {
+            let ack = js.send_publish(format!("{stream}.m"), message).await?.await?;
+            Ok::<_, jetstream::context::PublishError>(ack.sequence)
+        };
+        let error = match timeout(ATTEMPT, attempt).await {
+            Ok(Ok(sequence)) => return tally.lock().unwrap().ack(id, sequence),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        {
+            let mut tally = tally.lock().unwrap();
+            tally.attempts_failed += 1;
+            tally.last_error = Some(error);
+            if began.elapsed() > GIVE_UP {
+                return tally.failed.push(id);
+            }
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn until_told(limit: Option<Duration>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt()).expect("a SIGINT handler");
+    let mut terminate = signal(SignalKind::terminate()).expect("a SIGTERM handler");
+    let elapsed = async {
+        match limit {
+            Some(limit) => sleep(limit).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        () = elapsed => {}
+        () = stdin_closed() => {}
+    }
+}
+
+/// Ends with the program that holds the other end of the pipe. A background job's /dev/null does not count.
+async fn stdin_closed() {
+    let piped = std::fs::metadata("/dev/stdin").is_ok_and(|m| m.file_type().is_fifo() || m.file_type().is_socket());
+    if !piped {
+        std::future::pending::<()>().await;
+    }
+    let (told, closed) = tokio::sync::oneshot::channel();
+    // a thread, since tokio's stdin would hold up the end of the program
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        let _ = told.send(());
+    });
+    let _ = closed.await;
+}
+
+/// Reads the stream back and compares it with what was acknowledged.
+async fn verify(js: &jetstream::Context, options: &Options, tally: &Tally) -> Result<u64, String> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let stored = loop {
+        match timeout(Duration::from_secs(10), read_back(js, options)).await {
+            Ok(Ok(stored)) => break stored,
+            Ok(Err(error)) if Instant::now() > deadline => return Err(format!("cannot read the stream back: {error}")),
+            Err(_) if Instant::now() > deadline => return Err("cannot read the stream back in time".into()),
+            _ => sleep(Duration::from_millis(200)).await,
+        }
+    };
+    compare(&tally.acked, &tally.failed, &stored).map(|()| stored.len() as u64)
+}
+
+async fn read_back(js: &jetstream::Context, options: &Options) -> Result<HashMap<u64, String>, AnyError> {
+    let mut stream = js.get_stream(&options.stream).await?;
+    let last = stream.info().await?.state.last_sequence;
+    let mut stored = HashMap::new();
+    if last == 0 {
+        return Ok(stored);
+    }
+    let config = pull::OrderedConfig { headers_only: true, deliver_policy: DeliverPolicy::All, ..Default::default() };
+    let mut messages = stream.create_consumer(config).await?.messages().await?;
+    while let Some(message) = messages.next().await {
+        let message = message?;
+        let sequence = message.info()?.stream_sequence;
+        let id =
+            message.headers.as_ref().and_then(|h| h.get("Nats-Msg-Id")).map(ToString::to_string).unwrap_or_default();
+        stored.insert(sequence, id);
+        if sequence >= last {
+            break;
+        }
+    }
+    Ok(stored)
+}
+
+/// Every acknowledged message once, at its sequence; others only if they were given up on, since
+/// their acknowledgement may have been lost after they were stored.
+fn compare(acked: &HashMap<String, u64>, failed: &[String], stored: &HashMap<u64, String>) -> Result<(), String> {
+    let lost = acked.iter().filter(|(id, sequence)| stored.get(sequence) != Some(id)).count();
+    let strangers = stored.values().filter(|id| !acked.contains_key(*id) && !failed.contains(id)).count();
+    let distinct: std::collections::HashSet<_> = stored.values().collect();
+    let twice = stored.len() - distinct.len();
+    if lost + strangers + twice == 0 {
+        return Ok(());
+    }
+    Err(format!("{lost} acknowledged messages lost or moved, {strangers} never acknowledged, {twice} stored twice"))
+}
+
+// ---- the watch
+
+/// What was seen of one server, in time since the beginning.
+#[derive(Default)]
+struct Watched {
+    not_ready: Vec<(Duration, Option<Duration>)>,
+    server_id: Option<String>,
+    restarts: u64,
+    polls: u64,
+    last_problem: Option<String>,
+}
+
+async fn watch(server: String, options: Options, log: Arc<Mutex<Watched>>, began: Instant) {
+    let http =
+        reqwest::Client::builder().timeout(Duration::from_secs(1)).tls_certs_only([]).build().expect("an http client");
+    let url = format!("http://{server}:{}/healthz", options.monitor_port);
+    let mut ticks = interval(Duration::from_millis(options.poll_ms.max(1)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // the client port four times a second, and whenever the server has just come back
+    let every = (250 / options.poll_ms.max(1)).max(1);
+    let mut was_ready = true;
+    for number in 0u64.. {
+        ticks.tick().await;
+        let asked = began.elapsed();
+        let mut problem = match options.monitor_port {
+            0 => None,
+            _ => unhealthy(&http, &url).await,
+        };
+        let mut identity = None;
+        if problem.is_none() && (number % every == 0 || !was_ready) {
+            match greeting(&server, options.client_port).await {
+                Ok(server_id) => identity = Some(server_id),
+                Err(error) => problem = Some(error),
+            }
+        }
+        was_ready = problem.is_none();
+        log.lock().unwrap().record(asked, began.elapsed(), problem, identity);
+    }
+}
+
+impl Watched {
+    /// Unready from the first question that went wrong until the first good answer: never shorter than it was.
+    fn record(&mut self, asked: Duration, answered: Duration, problem: Option<String>, identity: Option<String>) {
+        self.polls += 1;
+        let open = self.not_ready.last_mut().filter(|interval| interval.1.is_none());
+        match (&problem, open) {
+            (Some(_), None) => self.not_ready.push((asked, None)),
+            (None, Some(interval)) => interval.1 = Some(answered),
+            _ => {}
+        }
+        self.last_problem = problem.or(self.last_problem.take());
+        if let Some(new) = identity {
+            let old = self.server_id.replace(new.clone());
+            self.restarts += u64::from(old.is_some_and(|old| old != new));
+        }
+    }
+}
+
+async fn unhealthy(http: &reqwest::Client, url: &str) -> Option<String> {
+    match http.get(url).send().await {
+        Ok(answer) if answer.status() == 200 => None,
+        Ok(answer) => Some(format!("{}: {}", answer.status().as_u16(), answer.text().await.unwrap_or_default())),
+        Err(error) => {
+            Some(if error.is_timeout() { "no answer in time".into() } else { "connection refused or lost".into() })
+        }
+    }
+}
+
+/// The server's INFO line, sent as the first thing on its client port: proof that it takes clients, and its id.
+async fn greeting(server: &str, port: u16) -> Result<String, String> {
+    let read = async {
+        let mut stream = TcpStream::connect((server, port)).await.map_err(|e| format!("client port: {e}"))?;
+        let mut line = Vec::new();
+        while !line.contains(&b'\n') && line.len() < 65536 {
+            if stream.read_buf(&mut line).await.map_err(|e| format!("client port: {e}"))? == 0 {
+                break;
+            }
+        }
+        let text = String::from_utf8_lossy(&line);
+        let info = text.strip_prefix("INFO ").ok_or("client port: something else than nats-server")?;
+        let info: Value = serde_json::from_str(info.trim()).map_err(|e| format!("client port: {e}"))?;
+        Ok(info["server_id"].as_str().unwrap_or_default().to_owned())
+    };
+    timeout(Duration::from_secs(1), read).await.unwrap_or_else(|_| Err("client port: no INFO in time".into()))
+}
+
+// ---- the report
+
+/// The most servers not ready at one instant, and for how long two or more were.
+fn overlap(intervals: &[(Duration, Duration)]) -> (usize, Duration) {
+    let mut edges: Vec<(Duration, i32)> = intervals.iter().flat_map(|&(from, to)| [(from, 1), (to, -1)]).collect();
+    edges.sort(); // an end before a beginning at the same instant
+    let (mut now, mut most, mut several, mut since) = (0i32, 0i32, Duration::ZERO, Duration::ZERO);
+    for (at, change) in edges {
+        if now >= 2 {
+            several += at - since;
+        }
+        now += change;
+        most = most.max(now);
+        since = at;
+    }
+    (most as usize, several)
+}
+
+fn report(
+    options: &Options,
+    ended: Duration,
+    watched: &[Arc<Mutex<Watched>>],
+    tally: &Tally,
+    verified: &Result<u64, String>,
+    (clients, connected, disconnects): (usize, usize, u64),
+) -> Value {
+    let ms = |d: Duration| d.as_millis() as u64;
+    let mut all = Vec::new();
+    let servers: Vec<Value> = options
+        .servers
+        .iter()
+        .zip(watched)
+        .map(|(server, log)| {
+            let log = log.lock().unwrap();
+            let closed: Vec<_> = log.not_ready.iter().map(|&(from, to)| (from, to.unwrap_or(ended))).collect();
+            all.extend(closed.iter().copied());
+            json!({
+                "server": server,
+                "restarts": log.restarts,
+                "ready_at_end": log.not_ready.last().is_none_or(|i| i.1.is_some()),
+                "not_ready_ms": ms(closed.iter().map(|&(from, to)| to.saturating_sub(from)).sum()),
+                "not_ready": closed.iter().map(|&(from, to)| json!({"from_ms": ms(from), "to_ms": ms(to)})).collect::<Vec<_>>(),
+                "polls": log.polls,
+                "last_problem": log.last_problem,
+            })
+        })
+        .collect();
+    let (most, several) = overlap(&all);
+    json!({
+        "duration_ms": ms(ended),
+        "most_not_ready_at_once": most,
+        "two_or_more_not_ready_ms": ms(several),
+        "servers": servers,
+        "publisher": {
+            "acked": tally.acked.len(),
+            "attempts_failed": tally.attempts_failed,
+            "failed": tally.failed.len(),
+            "worst_gap_ms": ms(tally.worst_gap),
+            "last_error": tally.last_error,
+            "stored": verified.as_ref().ok(),
+            "verified": verified.is_ok(),
+            "problem": verified.as_ref().err(),
+        },
+        "clients": {"opened": clients, "connected_at_end": connected, "disconnects": disconnects},
+    })
+}
+
+fn table(report: &Value) -> String {
+    let mut text = format!("{:<18}{:>9}{:>16}  {}\n", "server", "restarts", "not ready", "at the end");
+    for server in report["servers"].as_array().into_iter().flatten() {
+        text += &format!(
+            "{:<18}{:>9}{:>14.2} s  {}\n",
+            server["server"].as_str().unwrap_or_default(),
+            server["restarts"].to_string(),
+            server["not_ready_ms"].as_f64().unwrap_or_default() / 1000.0,
+            if server["ready_at_end"] == true { "ready" } else { "not ready" },
+        );
+    }
+    let publisher = &report["publisher"];
+    text += &format!(
+        "most servers not ready at once: {} (two or more: {:.2} s)\n",
+        report["most_not_ready_at_once"],
+        report["two_or_more_not_ready_ms"].as_f64().unwrap_or_default() / 1000.0,
+    );
+    text += &format!(
+        "publishes: {} acknowledged, {} failed after retries ({} attempts failed), worst gap {} ms\n",
+        publisher["acked"], publisher["failed"], publisher["attempts_failed"], publisher["worst_gap_ms"],
+    );
+    text += &match publisher["problem"].as_str() {
+        None => format!("stream read back: {} messages, every acknowledged one at its sequence\n", publisher["stored"]),
+        Some(problem) => format!("stream read back: {problem}\n"),
+    };
+    let clients = &report["clients"];
+    text + &format!(
+        "clients: {} of {} connected, {} reconnects",
+        clients["connected_at_end"], clients["opened"], clients["disconnects"]
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn overlap_of(intervals: &[(u64, u64)]) -> (usize, u64) {
+        let all: Vec<_> =
+            intervals.iter().map(|&(a, b)| (Duration::from_millis(a), Duration::from_millis(b))).collect();
+        let (most, several) = overlap(&all);
+        (most, several.as_millis() as u64)
+    }
+
+    #[test]
+    fn overlap_counts_servers_at_one_instant() {
+        for (intervals, expect) in [
+            (&[][..], (0, 0)),
+            (&[(0, 10)], (1, 0)),
+            (&[(0, 10), (10, 20)], (1, 0)),
+            (&[(0, 10), (5, 20)], (2, 5)),
+            (&[(0, 10), (5, 20), (6, 7), (30, 40)], (3, 5)),
+        ] {
+            assert_eq!(overlap_of(intervals), expect, "{intervals:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_given_up_message_may_be_stored_without_an_ack() {
+        let acked = HashMap::from([("a".to_owned(), 1)]);
+        let stored = |ids: &[&str]| (1..).zip(ids.iter().map(ToString::to_string)).collect::<HashMap<u64, String>>();
+        assert!(compare(&acked, &[], &stored(&["a"])).is_ok());
+        assert!(compare(&acked, &["b".into()], &stored(&["a", "b"])).is_ok());
+        assert!(compare(&acked, &[], &stored(&["a", "b"])).is_err(), "never sent");
+        assert!(compare(&acked, &[], &stored(&["b", "a"])).is_err(), "moved");
+        assert!(compare(&acked, &["b".into()], &stored(&["a", "b", "b"])).is_err(), "twice");
+    }
+}
