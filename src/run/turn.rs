@@ -89,7 +89,7 @@ pub(super) async fn take<F: Fleet>(roller: &mut Roller<'_, F>, turn: &Turn, base
                 passage.down_since = Some(step_began);
                 let change = Change { id, what: Action::Stop, limit: stop.deadline };
                 carry_out(roller, &mut passage, &change, "stop").await?;
-                stopped(roller, &passage, step_began).await?;
+                stopped(roller, &passage, step_began, stop.deadline).await?;
             }
             (Step::Start(start), Some(id)) => {
                 let change = Change { id, what: Action::Start, limit: start.deadline };
@@ -170,15 +170,34 @@ fn reconnects() -> impl Iterator<Item = Duration> {
         .build()
 }
 
-/// A stop that ended must have stopped something: the process is asked for, not the stop's exit status.
-async fn stopped<F: Fleet>(roller: &mut Roller<'_, F>, passage: &Passage, began: Instant) -> Result<(), Stop> {
+/// A stop that ended must have stopped something: the process is asked for, not the stop's exit status. A start on top of
+/// a stop that is still under way would cancel it (seen: systemd answers `Job canceled`, the old process lives on).
+async fn stopped<F: Fleet>(
+    roller: &mut Roller<'_, F>,
+    passage: &Passage,
+    began: Instant,
+    limit: Duration,
+) -> Result<(), Stop> {
     let fleet = roller.fleet;
-    let state = roller.attend(fleet.service(&passage.host, SERVICE_TIMEOUT)).await?;
-    let cause = match state {
-        Ok(state) if matches!(state.phase, Phase::Running | Phase::Starting) => Cause::StillRunning,
-        // Not known is no reason to leave a server down: the start does no harm if it still runs, and the gate, which
-        // wants a new process, tells.
-        Ok(_) | Err(_) => return Ok(()),
+    let mut lost_since: Option<Instant> = None;
+    let mut delays = reconnects();
+    let cause = loop {
+        match roller.attend(fleet.service(&passage.host, SERVICE_TIMEOUT)).await? {
+            Ok(state) => match state.phase {
+                Phase::Stopped | Phase::Failed | Phase::Missing => return Ok(()),
+                Phase::Stopping if began.elapsed() > limit => break Cause::ChangeTimedOut,
+                Phase::Stopping => lost_since = None,
+                Phase::Running | Phase::Starting | Phase::AutoRestart => break Cause::StillRunning,
+            },
+            Err(failure) => {
+                let since = *lost_since.get_or_insert_with(Instant::now);
+                if since.elapsed() > RECONNECT_FOR {
+                    break Cause::HostLost { failure };
+                }
+            }
+        }
+        let delay = delays.next().unwrap_or(CHANGE_POLL);
+        roller.attend(sleep(delay)).await?;
     };
     Err(roller.halt(&passage.host, "stop", cause, passage.started, began.elapsed()).await)
 }

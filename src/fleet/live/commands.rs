@@ -108,6 +108,9 @@ fn action(service: &Service, change: &Change) -> Vec<String> {
 /// `CHANGE id launcher limit ticks runner argv…`: starts the runner detached unless the change was claimed, waits in
 /// steps of 50 ms, prints the record. It may be cut off anywhere and be run again.
 ///
+/// The runner and its words go through a file: systemd expands `$` in the arguments of a unit, and only systemd 254 and
+/// later can be told not to.
+///
 /// root keeps its records in /run, which nobody else can write and which a reboot empties, as it ends every change.
 const CHANGE: &str = r#"
 id=$1 launcher=$2 limit=$3 ticks=$4 runner=$5; shift 5
@@ -117,10 +120,15 @@ dir=$base/$id
 mkdir -p "$dir" || exit 1
 find "$base" -mindepth 1 -maxdepth 1 -mtime +7 -exec rm -rf {} + 2>/dev/null
 if [ ! -d "$dir/claim" ]; then
+  {
+    printf 'set --'
+    for word in "$dir" "$limit" "$@"; do printf " '%s'" "$(printf %s "$word" | sed "s/'/'\\\\''/g")"; done
+    printf '\n%s\n' "$runner"
+  } >"$dir/run.$$" && mv "$dir/run.$$" "$dir/run" || exit 1
   if [ "$launcher" = systemd-run ] && [ "$(id -u)" = 0 ]; then
-    systemd-run --quiet --collect --unit="rollgate-$id" -- /bin/sh -c "$runner" rollgate "$dir" "$limit" "$@" </dev/null || exit 1
+    systemd-run --quiet --collect --unit="rollgate-$id" -- /bin/sh "$dir/run" </dev/null || exit 1
   else
-    setsid sh -c "$runner" rollgate "$dir" "$limit" "$@" </dev/null >/dev/null 2>&1 &
+    setsid sh "$dir/run" </dev/null >/dev/null 2>&1 &
   fi
 fi
 n=0
@@ -294,6 +302,15 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&counter).unwrap(), "x\n");
         run_change(home.path(), "c2", &argv, "200");
         assert_eq!(std::fs::read_to_string(&counter).unwrap(), "x\nx\n");
+    }
+
+    #[test]
+    fn words_reach_the_command_as_they_are() {
+        let home = host();
+        let words = ["printf", "[%s]", "$HOME ${x} $$", "it's", "a b", "100%", "", "\\n", "`id`"];
+        let record = run_change(home.path(), "c1", &words, "200");
+        let printed = record.split_once("output:\n").unwrap().1;
+        assert_eq!(printed, "[$HOME ${x} $$][it's][a b][100%][][\\n][`id`]");
     }
 
     #[test]
