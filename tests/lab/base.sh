@@ -85,8 +85,11 @@ build_tree() {
 # The sources of this very machine, without those of other vendors. `mirror+file:` lists are read here,
 # since the path would not be there inside the new tree.
 apt_sources() {
-  local file mirror
-  for file in /etc/apt/sources.list /etc/apt/sources.list.d/{debian,ubuntu}.{sources,list}; do
+  local file mirror list=/etc/apt/sources.list
+  local files=("$list" "$list".d/*{debian,ubuntu}*.{sources,list})
+  # under other names: all there are
+  cat "${files[@]}" 2>/dev/null | grep -q '^[^#]' || files=("$list".d/*.{sources,list})
+  for file in "${files[@]}"; do
     [[ -s $file ]] || continue
     while IFS= read -r line; do
       if [[ $line =~ mirror\+file:(/[^[:space:]]+) ]]; then
@@ -100,8 +103,8 @@ apt_sources() {
 
 debootstrap_tree() ( # DIR
   set -e
-  local sources suite options=() line
-  sources=$(mktemp -d)
+  local suite options=() line
+  sources=$(mktemp -d) # not local: the trap runs outside
   trap 'rm -rf "$sources"' EXIT
   apt_sources "$sources"
   # shellcheck source=/dev/null

@@ -39,6 +39,7 @@ need_root() { # REASON ARGS-OF-LAB...
   ((EUID != 0)) || return 0
   command -v sudo >/dev/null || die "needs root for $reason, and there is no sudo (without root: lab plain-up)"
   say "using sudo for $reason"
+  mkdir -p "$LAB_DIR" # as the caller, so that no directory on the way belongs to root
   # sudo drops the environment; pip and apt may need these to get out
   local variable passed=()
   for variable in $(compgen -e | grep -E '^(PIP_|SSL_CERT_|https?_proxy$|HTTPS?_PROXY$|no_proxy$|NO_PROXY$)' || true); do
@@ -85,7 +86,7 @@ address() { echo "$SUBNET.$((10 + ${1#h}))"; } # hN
 all_hosts() { seq -f 'h%g' "$HOSTS"; }
 
 in_net() { nsenter -t "$HOLDER" -n -- "$@"; }        # the control side's network
-in_lab() { nsenter -t "$HOLDER" -n -m -- "$@"; }     # and the lab's mounts
+in_lab() { nsenter -t "$HOLDER" -n -m -r -- "$@"; }  # and the lab's mounts
 in_host_net() { local h=$1; shift; nsenter --net="/proc/$HOLDER/root/run/netns/$h" -- "$@"; }
 cgroup_of() { echo "$RUN/cgroup/$ID/$1"; }           # hN, as the holder sees it
 host_root() { echo "$RUN/fs/$1/root"; }              # hN, as the holder sees it
