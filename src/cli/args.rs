@@ -1,0 +1,93 @@
+//! Arguments that several verbs share.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::Error;
+use crate::config::{Inventory, Playbook, inventory::Selection};
+
+/// Which clusters and hosts.
+#[derive(Debug, Args)]
+pub struct Target {
+    /// The inventory file.
+    #[arg(short, long, value_name = "FILE", env = "ROLLGATE_INVENTORY", default_value = "inventory.yaml")]
+    pub inventory: PathBuf,
+    /// Only this cluster; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Vec<String>,
+    /// Only this host; may be repeated. The rest of its cluster is still observed.
+    #[arg(long, value_name = "NAME")]
+    pub host: Vec<String>,
+}
+
+impl Target {
+    /// Reads the inventory and selects from it.
+    ///
+    /// # Errors
+    /// The file has mistakes, or a name is not in it.
+    pub fn load(&self) -> Result<(Inventory, Vec<Selection>), Error> {
+        let inventory = Inventory::load(&self.inventory)?;
+        let selections = inventory.select(&self.cluster, &self.host)?;
+        Ok((inventory, selections))
+    }
+
+    /// A command line of rollgate for one cluster of this inventory.
+    pub fn command(&self, verb: &str, cluster: &str, several: bool) -> String {
+        let mut text = format!("rollgate {verb} -i {}", shell_word(&self.inventory.to_string_lossy()));
+        if several {
+            text.push_str(&format!(" --cluster {}", shell_word(cluster)));
+        }
+        text
+    }
+}
+
+/// A word as one would have to type it in a shell.
+pub fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:@=+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// How a roll may be limited.
+#[derive(Debug, Args)]
+pub struct Limits {
+    /// End after this many servers.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub stop_after: Option<u32>,
+}
+
+impl Limits {
+    /// The playbook with what the command line says in its place.
+    pub fn apply(&self, mut playbook: Playbook) -> Playbook {
+        playbook.policy.stop_after = self.stop_after.or(playbook.policy.stop_after);
+        playbook
+    }
+}
+
+/// The form of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Default)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON document, for programs.
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shell_words_survive_a_shell() {
+        for (word, typed) in
+            [("inventory.yaml", "inventory.yaml"), ("my file", "'my file'"), ("a'b", r"'a'\''b'"), ("", "''")]
+        {
+            assert_eq!(shell_word(word), typed);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The command line: one file a verb. Parses, asks, and turns every end into an exit code.
+
+mod args;
+mod check;
+mod error;
+mod output;
+mod plan;
+mod roll;
+mod schema;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+pub use error::{Code, Error};
+
+/// Rolling restarts of NATS clusters over SSH: one server at a time, and never the next one before the last has proved,
+/// to itself and to its peers, that it is back.
+#[derive(Debug, Parser)]
+#[command(name = "rollgate", version, after_help = AFTER_HELP, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0    done
+  1    internal error
+  2    usage or configuration
+  3    refused, nothing was touched
+  4    halted; the message says where, why, and how to go on
+  5    another run is under way
+  6    a host or the cluster can't be reached
+  130  interrupted at a safe point
+
+Documentation: the README, and the comments in the playbooks (`rollgate schema` for editors).";
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Check every host: ssh, host key, sudo, service, monitoring, identity, healthz. Changes nothing.
+    Check(check::Check),
+    /// Show what a restart would do, in order and with reasons. Changes nothing.
+    Plan(plan::PlanArgs),
+    /// Restart every server, one at a time.
+    Restart(roll::Restart),
+    /// Carry out a playbook of your own.
+    Run(roll::RunArgs),
+    /// Show the cluster as it is now.
+    Status(status::Status),
+    /// Print the JSON Schema of a file format, for editors.
+    Schema(schema::SchemaArgs),
+    /// Print a shell's completion script.
+    Completions(schema::Completions),
+    /// Print the manual page.
+    Man,
+}
+
+/// Runs the program with the process's own arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.verb) {
+        Ok(code) => code.into(),
+        Err(error) => {
+            error.print();
+            error.code().into()
+        }
+    }
+}
+
+fn run(verb: Verb) -> Result<Code, Error> {
+    match verb {
+        Verb::Check(args) => block_on(check::run(args)),
+        Verb::Plan(args) => block_on(plan::run(args)),
+        Verb::Restart(args) => block_on(roll::restart(args)),
+        Verb::Run(args) => block_on(roll::run(args)),
+        Verb::Status(args) => block_on(status::run(args)),
+        Verb::Schema(args) => schema::schema(&args),
+        Verb::Completions(args) => schema::completions(&args, &mut Cli::command()),
+        Verb::Man => schema::man(Cli::command()),
+    }
+}
+
+/// One thread is enough: the work is waiting. Fewer threads are less memory and fewer surprises.
+fn block_on(work: impl Future<Output = Result<Code, Error>>) -> Result<Code, Error> {
+    // A provider that is set already is ring too: nothing else in the program sets one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::internal)?;
+    let result = runtime.block_on(work);
+    // A name lookup that hangs in the background must not hold the exit.
+    runtime.shutdown_background();
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

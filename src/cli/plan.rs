@@ -1,0 +1,155 @@
+//! `plan`: what would happen. The same plan that a run would carry out.
+
+use std::fmt::Write;
+
+use anstyle::{AnsiColor, Style};
+use clap::Args;
+use serde::Serialize;
+
+use super::{
+    Code, Error,
+    args::{Format, Limits, Target},
+    output,
+};
+use crate::{
+    config::{Playbook, inventory::Selection},
+    core::{
+        plan::{self, Plan},
+        playbook::Step,
+        safety::Objection,
+    },
+    fleet::{Fleet, live::Live},
+    report::span,
+    run::OBSERVE_TIMEOUT,
+};
+
+/// Arguments of `plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    limits: Limits,
+    /// Plan this playbook instead of a restart.
+    #[arg(value_name = "PLAYBOOK")]
+    playbook: Option<std::path::PathBuf>,
+    /// The form of the answer.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    schema: &'static str,
+    plans: &'a [Plan],
+}
+
+/// Prints the plans of the selected clusters.
+///
+/// # Errors
+/// The configuration has mistakes.
+pub async fn run(args: PlanArgs) -> Result<Code, Error> {
+    let (_, selections) = args.target.load()?;
+    let playbook = match &args.playbook {
+        Some(path) => Playbook::load(path)?,
+        None => Playbook::restart(),
+    };
+    let playbook = args.limits.apply(playbook);
+    let mut plans = Vec::new();
+    for selection in &selections {
+        let fleet = Live::new(&selection.cluster).await?;
+        plans.push(make(&fleet, selection, &playbook).await);
+    }
+    match args.output {
+        Format::Json => output::print_json(&Answer { schema: "rollgate/plan/1", plans: &plans })?,
+        Format::Text => plans.iter().for_each(|plan| output::print(&text(plan))),
+    }
+    Ok(plans.iter().map(verdict).find(|code| *code != Code::Done).unwrap_or(Code::Done))
+}
+
+/// Observes a cluster and plans its roll. Every host to be rolled is inspected: ssh, sudo, service.
+pub async fn make(fleet: &impl Fleet, selection: &Selection, playbook: &Playbook) -> Plan {
+    let view = fleet.observe(&selection.roll, OBSERVE_TIMEOUT).await;
+    plan::plan(&view, &selection.roll, &playbook.name, playbook.policy.clone(), playbook.turn.clone())
+}
+
+/// The exit code of a plan: whether a run would start.
+pub fn verdict(plan: &Plan) -> Code {
+    let objections = plan.objections();
+    if objections.is_empty() {
+        Code::Done
+    } else if objections.iter().all(|objection| objection.is_unreachable()) {
+        Code::Unreachable
+    } else {
+        Code::Refused
+    }
+}
+
+/// A plan as a person reads it.
+pub fn text(plan: &Plan) -> String {
+    const BOLD: Style = Style::new().bold();
+    const BAD: Style = AnsiColor::Red.on_default().bold();
+    let mut out = String::new();
+    // Writing to a String can't fail.
+    let _ = writeln!(out, "{BOLD}{} of {}{BOLD:#}: {}", plan.playbook, plan.cluster, turns(plan));
+    let rows = plan.turns.iter().enumerate().map(|(index, turn)| {
+        let why: Vec<_> = turn.why.iter().map(ToString::to_string).collect();
+        let left = if index < plan.turns_allowed() { (index + 1).to_string() } else { "later".into() };
+        vec![
+            left,
+            turn.host.clone(),
+            turn.server_name.clone(),
+            turn.version.clone().unwrap_or_else(|| "?".into()),
+            turn.zone.clone().unwrap_or_else(|| "-".into()),
+            turn.connections.map_or_else(|| "?".into(), |n| n.to_string()),
+            why.join(", "),
+        ]
+    });
+    let _ = write!(out, "{}", output::table(&["#", "host", "server", "version", "zone", "clients", "why here"], rows));
+    let _ = writeln!(out, "each: {}", plan.steps.iter().map(step).collect::<Vec<_>>().join(" → "));
+    if !plan.policy.pause.is_zero() {
+        let _ = writeln!(out, "between: a pause of {}", span(millis(plan.policy.pause)));
+    }
+    if !plan.bystanders.is_empty() {
+        let _ = writeln!(out, "observed only: {}", plan.bystanders.join(", "));
+    }
+    let objections = plan.objections();
+    if !objections.is_empty() {
+        let _ = writeln!(out, "\n{BAD}not safe{BAD:#}: a run would be refused");
+        out.push_str(&objections_text(&objections));
+    }
+    out
+}
+
+/// Objections with what to do about each.
+pub fn objections_text(objections: &[&Objection]) -> String {
+    let mut out = String::new();
+    for objection in objections {
+        let _ = writeln!(out, "  {objection} [{}]", objection.name());
+        let _ = writeln!(out, "    {}", objection.remedy());
+    }
+    out
+}
+
+fn turns(plan: &Plan) -> String {
+    let (allowed, all) = (plan.turns_allowed(), plan.turns.len());
+    let noun = if all == 1 { "server" } else { "servers" };
+    if allowed < all {
+        format!("{allowed} of {all} {noun}, one at a time")
+    } else {
+        format!("{all} {noun}, one at a time")
+    }
+}
+
+fn step(step: &Step) -> String {
+    match step {
+        Step::Stop(stop) => format!("stop (at most {})", span(millis(stop.deadline))),
+        Step::Start(_) => "start".into(),
+        Step::Gate(gate) => format!("gate ({} good looks within {})", gate.looks, span(millis(gate.deadline))),
+        Step::Settle(settle) => format!("settle {}", span(millis(settle.hold))),
+    }
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,49 @@
+//! The inventory: which clusters there are, and how each host of them is reached and managed.
+
+mod destination;
+mod endpoint;
+mod layers;
+pub(crate) mod raw;
+mod resolve;
+mod select;
+mod service;
+mod types;
+mod url;
+
+use std::path::Path;
+
+pub use select::{SelectError, Selection};
+pub use types::{Become, ClientPort, Cluster, Host, Inventory, Monitoring, Mux, Service, Ssh, TlsFiles, Via};
+pub use url::UrlTemplate;
+
+use super::check::Checker;
+use super::error::ConfigErrors;
+use super::yaml::Spanned;
+use super::{source, yaml};
+
+impl Inventory {
+    /// Reads and checks the inventory file at `path`.
+    ///
+    /// # Errors
+    /// Every mistake found in the file, or why it could not be read.
+    pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        Self::parse(path, &source::read(path, "inventory")?)
+    }
+
+    /// Checks `text` as the inventory that stands at `path`, to whose directory relative paths
+    /// in it refer; `~` is the home directory of who runs this. Reads no file.
+    ///
+    /// # Errors
+    /// Every mistake found in the text.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigErrors> {
+        let (raw, mut mistakes) = yaml::read::<Spanned<raw::RawInventory>>(text);
+        let mut checker = Checker::new(path, etcetera::home_dir().ok());
+        let clusters = raw.map(|raw| resolve::resolve(&raw, &mut checker)).unwrap_or_default();
+        mistakes.extend(checker.into_mistakes());
+        if mistakes.is_empty() {
+            Ok(Self { path: path.to_owned(), digest: source::digest(text), clusters })
+        } else {
+            Err(ConfigErrors::new(path, text, mistakes))
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Which steps may follow which. A playbook that leaves a server down, or goes on to the next
+//! one unguarded, can't be written.
+
+use super::types::Step;
+use crate::config::check::Checker;
+use crate::config::error::Mistake;
+use crate::config::yaml::Span;
+
+/// What must come before and after a step, if it is there at all.
+struct Rule {
+    step: &'static str,
+    /// A step that must come later, and why.
+    then: Option<(&'static str, &'static str)>,
+    /// A step that must come earlier, and why.
+    after: Option<(&'static str, &'static str)>,
+}
+
+/// A new step is a new row here.
+const RULES: [Rule; 4] = [
+    Rule { step: "stop", then: Some(("start", "each server would be left down")), after: None },
+    Rule {
+        step: "start",
+        then: Some(("gate", "the next server would be stopped before this one is back")),
+        after: None,
+    },
+    Rule { step: "gate", then: None, after: None },
+    Rule { step: "settle", then: None, after: Some(("gate", "there is nothing yet that could hold")) },
+];
+
+/// Notes what is wrong with the order of `steps`. If some could not be read (`is_whole` is
+/// false), nothing is called missing.
+pub(super) fn check(steps: &[(Step, Span)], is_whole: bool, checker: &mut Checker) {
+    for (at, (step, span)) in steps.iter().enumerate() {
+        let name = step.name();
+        let (before, after) = (&steps[..at], &steps[at + 1..]);
+        if let Some((_, first)) = before.iter().find(|(other, _)| other.name() == name) {
+            checker.note(
+                Mistake::at(*span, format!("a turn has one `{name}` at most"))
+                    .label("again here")
+                    .related(*first, "first here")
+                    .help("remove one of them"),
+            );
+            continue;
+        }
+        let Some(rule) = RULES.iter().find(|rule| rule.step == name) else {
+            continue;
+        };
+        let has = |steps: &[(Step, Span)], name: &str| {
+            steps.iter().find(|(step, _)| step.name() == name).map(|(_, span)| *span)
+        };
+        if let Some((needed, why)) = rule.then
+            && has(after, needed).is_none()
+        {
+            // Misplaced counts even when something is missing: it was read.
+            match has(before, needed) {
+                Some(other) => checker.note(misplaced(name, *span, "after", needed, other, why)),
+                None if is_whole => checker.note(
+                    Mistake::at(*span, format!("`{name}` without a `{needed}` after it: {why}"))
+                        .help(format!("add `- {needed}` below it")),
+                ),
+                None => {}
+            }
+        }
+        if let Some((needed, why)) = rule.after
+            && has(before, needed).is_none()
+        {
+            match has(after, needed) {
+                Some(other) => checker.note(misplaced(name, *span, "before", needed, other, why)),
+                None if is_whole => checker.note(
+                    Mistake::at(*span, format!("`{name}` without a `{needed}` before it: {why}"))
+                        .help(format!("add `- {needed}` above it")),
+                ),
+                None => {}
+            }
+        }
+    }
+}
+
+fn misplaced(name: &str, span: Span, where_: &str, other: &str, other_span: Span, why: &str) -> Mistake {
+    let order = if where_ == "after" {
+        format!("put `{name}` above `{other}`")
+    } else {
+        format!("put `{name}` below `{other}`")
+    };
+    Mistake::at(span, format!("`{name}` stands {where_} `{other}`: {why}"))
+        .related(other_span, format!("`{other}`"))
+        .help(order)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::Playbook;
+
+    fn check(turn: &str, expected: &[&str]) {
+        let text = format!("name: x\nturn: [{turn}]\n");
+        let found: Vec<String> = match Playbook::parse(Path::new("p.yaml"), &text) {
+            Ok(playbook) => {
+                let names: Vec<_> = playbook.turn.iter().map(super::Step::name).collect();
+                assert_eq!(names.join(", "), turn);
+                Vec::new()
+            }
+            Err(errors) => errors.mistakes().iter().map(|m| m.message().to_owned()).collect(),
+        };
+        assert_eq!(found, expected, "{turn}");
+    }
+
+    #[test]
+    fn legal_turns_are_accepted() {
+        check("stop, start, gate, settle", &[]);
+        check("stop, start, gate", &[]);
+        check("start, gate", &[]);
+        check("gate, settle", &[]);
+        check("gate", &[]);
+    }
+
+    #[test]
+    fn others_are_refused() {
+        check("", &["a turn without steps does nothing"]);
+        check("stop", &["`stop` without a `start` after it: each server would be left down"]);
+        check("start, stop, gate", &["`stop` stands after `start`: each server would be left down"]);
+        check(
+            "stop, start",
+            &["`start` without a `gate` after it: the next server would be stopped before this one is back"],
+        );
+        check(
+            "stop, gate, start",
+            &["`start` stands after `gate`: the next server would be stopped before this one is back"],
+        );
+        check(
+            "gate, stop, start",
+            &["`start` stands after `gate`: the next server would be stopped before this one is back"],
+        );
+        check("stop, gate", &["`stop` without a `start` after it: each server would be left down"]);
+        check("settle", &["`settle` without a `gate` before it: there is nothing yet that could hold"]);
+        check("stop, start, settle, gate", &["`settle` stands before `gate`: there is nothing yet that could hold"]);
+        check(
+            "stop, start, gate, stop, start, gate",
+            &["a turn has one `stop` at most", "a turn has one `start` at most", "a turn has one `gate` at most"],
+        );
+        check("stop, start, gaet", &["unknown step `gaet`"]);
+    }
+}

@@ -1,0 +1,101 @@
+//! The playbook as written: every field optional, values that may be judged later with their
+//! places. The comments on fields are what editors show, by way of the JSON Schema.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::types::OrderRule;
+use crate::config::yaml::{DurationText, Spanned};
+
+/// What is done to each server of a cluster, one server at a time.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "playbook")]
+#[schemars(title = "rollgate playbook")]
+pub(crate) struct RawPlaybook {
+    /// Short name, for messages and the journal. Letters, digits and `.`, `_`, `-`.
+    #[schemars(required, regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$"), length(max = 128))]
+    pub name: Option<Spanned<String>>,
+    /// What it does, for whoever lists playbooks.
+    pub description: Option<String>,
+    /// What holds between turns.
+    pub policy: Option<Spanned<RawPolicy>>,
+    /// The steps of one server's turn, in order.
+    #[schemars(required, length(min = 1))]
+    pub turn: Option<Spanned<Vec<Spanned<RawStep>>>>,
+}
+
+/// What holds between turns.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "policy")]
+pub(crate) struct RawPolicy {
+    /// What decides who is next, most important first; where all are equal, the inventory's
+    /// order. By default `[unready, meta-leader-last, zone]`.
+    #[schemars(length(min = 1))]
+    pub order: Option<Spanned<Vec<Spanned<OrderRule>>>>,
+    /// Stop after this many turns; by default all servers get one.
+    #[schemars(range(min = 1))]
+    pub stop_after: Option<Spanned<i64>>,
+    /// Wait between two turns; 0s by default.
+    pub pause: Option<Spanned<DurationText>>,
+    /// How long a turn waits for its restart to be safe before the roll halts; 30s by default.
+    pub safety_deadline: Option<Spanned<DurationText>>,
+}
+
+/// One step of a turn: its name, or its name with settings below it.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename = "step", rename_all = "kebab-case")]
+#[schemars(transform = crate::config::schema::allow_bare_steps)]
+pub(crate) enum RawStep {
+    /// The service manager stops the server, by lame duck if the unit does so.
+    Stop(Option<RawStop>),
+    /// The service manager starts the server.
+    Start(Option<RawStart>),
+    /// Wait until the server has proved, to itself and to its peers, that it is back.
+    Gate(Option<RawGate>),
+    /// See that it stays so.
+    Settle(Option<RawSettle>),
+}
+
+/// Settings of `stop`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "stop")]
+pub(crate) struct RawStop {
+    /// How long until the process must be gone; 3m by default.
+    pub deadline: Option<Spanned<DurationText>>,
+}
+
+/// Settings of `start`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "start")]
+pub(crate) struct RawStart {
+    /// How long the service manager may take to run the start job; 30s by default.
+    pub deadline: Option<Spanned<DurationText>>,
+}
+
+/// Settings of `gate`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "gate")]
+pub(crate) struct RawGate {
+    /// How long until the server must have passed; 10m by default.
+    pub deadline: Option<Spanned<DurationText>>,
+    /// Good looks in a row that open the gate; 3 by default.
+    #[schemars(range(min = 1, max = 1000))]
+    pub looks: Option<Spanned<i64>>,
+    /// Wait between the first two looks; 50ms by default.
+    pub first_interval: Option<Spanned<DurationText>>,
+    /// Longest wait between two looks; 2s by default.
+    pub max_interval: Option<Spanned<DurationText>>,
+    /// How long one look may take before it counts as failed; 3s by default.
+    pub look_timeout: Option<Spanned<DurationText>>,
+}
+
+/// Settings of `settle`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "settle")]
+pub(crate) struct RawSettle {
+    /// How long the server must stay ready; 3s by default.
+    #[serde(rename = "for")]
+    pub hold: Option<Spanned<DurationText>>,
+    /// Wait between two looks; 500ms by default.
+    pub interval: Option<Spanned<DurationText>>,
+}

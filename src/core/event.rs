@@ -1,0 +1,187 @@
+//! Everything that leaves a run. One closed enum; the journal, the terminal, the JSON lines and any report are made
+//! from it and from nothing else. A run has exactly one first event and exactly one terminal event.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    gate::{Baseline, Waiting},
+    halt::Halt,
+    order::Why,
+    plan::Plan,
+    safety::Objection,
+};
+
+/// The version of the envelope and of the events in it. It grows when a reader of the old form would misread the new.
+pub const SCHEMA: u32 = 1;
+
+/// An event with its place in the run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// [`SCHEMA`].
+    pub v: u32,
+    /// The run.
+    pub run: String,
+    /// 0, 1, 2 … without gaps.
+    pub seq: u64,
+    /// When, by the controller's clock.
+    pub at: Timestamp,
+    /// What.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// The first event of every run.
+    RunStarted {
+        /// rollgate's own version.
+        rollgate: String,
+        /// The inventory's digest.
+        inventory: String,
+        /// What is going to happen.
+        plan: Box<Plan>,
+    },
+    /// The next turn waits, because its restart is not safe yet.
+    SafetyWaiting {
+        /// The host whose turn it will be.
+        host: String,
+        /// What speaks against it now.
+        objections: Vec<Objection>,
+    },
+    /// A turn began: fresh facts were judged safe.
+    TurnStarted {
+        /// The host.
+        host: String,
+        /// 1 for the first turn.
+        number: usize,
+        /// Turns in this run.
+        of: usize,
+        /// Why this server now.
+        why: Vec<Why>,
+        /// What was true of it before it was touched.
+        baseline: Baseline,
+    },
+    /// A step is about to take effect. It is on disk before the effect is.
+    StepStarted {
+        /// The host.
+        host: String,
+        /// The step's name.
+        step: String,
+        /// The id under which the host records the change, for steps that change something.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        change: Option<String>,
+    },
+    /// A look at the gate, when what it saw differs from the look before.
+    Looked {
+        /// The host.
+        host: String,
+        /// The step: gate or settle.
+        step: String,
+        /// Good looks in a row.
+        good: u32,
+        /// Good looks wanted.
+        of: u32,
+        /// What is being waited for.
+        waiting: Vec<Waiting>,
+    },
+    /// A step ended well.
+    StepFinished {
+        /// The host.
+        host: String,
+        /// The step's name.
+        step: String,
+        /// How long it took.
+        took_ms: u64,
+    },
+    /// A turn ended well.
+    TurnFinished {
+        /// The host.
+        host: String,
+        /// How long it took.
+        took_ms: u64,
+        /// From the order to stop until the gate's first good look of the streak that opened it.
+        unready_ms: u64,
+        /// The version that runs now.
+        version: Option<String>,
+    },
+    /// A pause between turns.
+    Paused {
+        /// For how long.
+        for_ms: u64,
+    },
+    /// The operator asked to stop.
+    StopRequested {
+        /// The signal's name.
+        signal: String,
+        /// Now rather than at the next safe point.
+        at_once: bool,
+    },
+    /// Terminal: all turns of this run ended well.
+    Finished {
+        /// Hosts rolled.
+        done: Vec<String>,
+        /// Hosts of the plan left for a later run (`stop_after`).
+        untouched: Vec<String>,
+        /// How long the run took.
+        took_ms: u64,
+    },
+    /// Terminal: stopped by a finding, after something was touched.
+    Halted {
+        /// The finding, whole.
+        halt: Box<Halt>,
+    },
+    /// Terminal: stopped by a finding, before anything was touched.
+    Refused {
+        /// The finding, whole.
+        halt: Box<Halt>,
+    },
+    /// Terminal: stopped by the operator.
+    Interrupted {
+        /// The host and step that were under way when the run was stopped at once: their outcome is not known.
+        in_doubt: Option<InDoubt>,
+        /// Hosts rolled.
+        done: Vec<String>,
+        /// Hosts not touched.
+        untouched: Vec<String>,
+        /// What to run next.
+        next: Vec<String>,
+    },
+}
+
+/// A step that was started and whose end was not recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InDoubt {
+    /// The host.
+    pub host: String,
+    /// The step.
+    pub step: String,
+}
+
+impl Event {
+    /// The kind, as in the `event` field.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::RunStarted { .. } => "run-started",
+            Self::SafetyWaiting { .. } => "safety-waiting",
+            Self::TurnStarted { .. } => "turn-started",
+            Self::StepStarted { .. } => "step-started",
+            Self::Looked { .. } => "looked",
+            Self::StepFinished { .. } => "step-finished",
+            Self::TurnFinished { .. } => "turn-finished",
+            Self::Paused { .. } => "paused",
+            Self::StopRequested { .. } => "stop-requested",
+            Self::Finished { .. } => "finished",
+            Self::Halted { .. } => "halted",
+            Self::Refused { .. } => "refused",
+            Self::Interrupted { .. } => "interrupted",
+        }
+    }
+
+    /// Whether no event can follow.
+    pub fn is_terminal(&self) -> bool {
+        matches!(self, Self::Finished { .. } | Self::Halted { .. } | Self::Refused { .. } | Self::Interrupted { .. })
+    }
+}

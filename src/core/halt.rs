@@ -1,0 +1,254 @@
+//! A halt: what stopped the roll, what was seen, where the roll stands, and what to do next.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    gate::{Condition, Waiting},
+    safety::Objection,
+    view::{Failure, Seen, ServerView, ServiceState, View},
+};
+
+/// Why a roll halted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "cause", rename_all = "kebab-case")]
+pub enum Cause {
+    /// The restart of the next server was not safe, and did not become so in time.
+    Unsafe {
+        /// What spoke against it at the end.
+        objections: Vec<Objection>,
+    },
+    /// The service manager could not stop or start the server.
+    ChangeFailed {
+        /// The exit status of its command; none where a signal ended it.
+        status: Option<i32>,
+        /// What it printed, shortened.
+        output: String,
+    },
+    /// The stop or start did not end within its deadline. It was not forced.
+    ChangeTimedOut,
+    /// The stop ended, but the process still runs.
+    StillRunning,
+    /// The service manager killed the server because the stop took longer than it allows.
+    Killed,
+    /// Contact with the host was lost in the middle of a change, and not found again.
+    HostLost {
+        /// The last failure.
+        failure: Failure,
+    },
+    /// The restarted process is gone.
+    ProcessGone,
+    /// The restarted process died and its manager starts it again and again.
+    CrashLoop,
+    /// The server that came back has another name.
+    Renamed {
+        /// The name it had.
+        expected: String,
+        /// The name it has.
+        found: String,
+    },
+    /// The server did not become ready within the deadline.
+    NotReady {
+        /// The conditions that did not hold at the end.
+        waiting: Vec<Waiting>,
+    },
+    /// The server was ready, but did not stay so.
+    NotSettled {
+        /// The conditions that did not hold at the end.
+        waiting: Vec<Waiting>,
+    },
+}
+
+impl Cause {
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unsafe { .. } => "unsafe",
+            Self::ChangeFailed { .. } => "change-failed",
+            Self::ChangeTimedOut => "change-timed-out",
+            Self::StillRunning => "still-running",
+            Self::Killed => "killed",
+            Self::HostLost { .. } => "host-lost",
+            Self::ProcessGone => "process-gone",
+            Self::CrashLoop => "crash-loop",
+            Self::Renamed { .. } => "server-renamed",
+            Self::NotReady { .. } => "not-ready",
+            Self::NotSettled { .. } => "not-settled",
+        }
+    }
+
+    /// What happened to `host` in `step`, in one line.
+    pub fn headline(&self, host: &str, step: &str) -> String {
+        match self {
+            Self::Unsafe { objections } => {
+                let first = objections.first().map_or_else(|| "no reason given".into(), ToString::to_string);
+                format!("{host} was not restarted, because it is not safe: {first}")
+            }
+            Self::ChangeFailed { status: Some(status), .. } => {
+                format!("the {step} of {host} failed: exit status {status}")
+            }
+            Self::ChangeFailed { status: None, .. } => format!("the {step} of {host} failed"),
+            Self::ChangeTimedOut => format!("the {step} of {host} did not end in time"),
+            Self::StillRunning => format!("{host} still runs after it was stopped"),
+            Self::Killed => format!("{host} was killed by its service manager before it had stopped"),
+            Self::HostLost { failure } => format!("contact with {host} was lost during its {step}: {failure}"),
+            Self::ProcessGone => format!("{host} was started, but its process is gone"),
+            Self::CrashLoop => format!("{host} was started, but its process keeps dying"),
+            Self::Renamed { expected, found } => format!("{host} came back as server {found} instead of {expected}"),
+            Self::NotReady { waiting } => format!("{host} did not become ready: {}", failed(waiting)),
+            Self::NotSettled { waiting } => format!("{host} became ready but did not stay so: {}", failed(waiting)),
+        }
+    }
+}
+
+fn failed(waiting: &[Waiting]) -> String {
+    let names: Vec<_> = waiting.iter().map(|waiting| waiting.condition.name()).collect();
+    if names.is_empty() { "good looks, but not enough in a row".into() } else { names.join(", ") }
+}
+
+/// What was gathered on and about the halted server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The service's state.
+    pub service: Seen<ServiceState>,
+    /// What healthz said last, in one line.
+    pub health: String,
+    /// Its log since the restart, bounded; the source is named in the failure where it could not be read.
+    pub log: Seen<Vec<String>>,
+    /// Where the log was read.
+    pub log_source: String,
+}
+
+/// What the rest of the cluster does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Serving {
+    /// Hosts whose server is healthy.
+    pub healthy: Vec<String>,
+    /// Hosts whose server is not, or is not known to be.
+    pub not_healthy: Vec<String>,
+    /// The meta leader that the healthy servers name.
+    pub meta_leader: Option<String>,
+    /// Whether the healthy servers are a majority of the meta group; none without clustered JetStream.
+    pub meta_quorum: Option<bool>,
+}
+
+impl Serving {
+    /// What `view` says of the cluster.
+    pub fn of(view: &View) -> Self {
+        let names = |healthy: bool| {
+            view.servers.iter().filter(move |s| s.healthy() == healthy).map(|s| s.host.clone()).collect::<Vec<_>>()
+        };
+        let healthy = names(true);
+        let metas: Vec<_> = view
+            .servers
+            .iter()
+            .filter(|server| server.healthy())
+            .filter_map(|server| server.varz.as_ref().ok()?.meta.as_ref())
+            .collect();
+        let size = metas.iter().map(|meta| meta.size).max();
+        let quorum = size.map(|size| metas.len() > usize::try_from(size / 2).unwrap_or(usize::MAX));
+        Self {
+            not_healthy: names(false),
+            meta_leader: metas.iter().find_map(|meta| meta.leader.clone()),
+            meta_quorum: quorum,
+            healthy,
+        }
+    }
+}
+
+impl std::fmt::Display for Serving {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let all = self.healthy.len() + self.not_healthy.len();
+        write!(f, "{} of {all} servers are healthy", self.healthy.len())?;
+        if !self.healthy.is_empty() {
+            write!(f, " ({})", self.healthy.join(", "))?;
+        }
+        match (self.meta_quorum, &self.meta_leader) {
+            (Some(true), Some(leader)) => write!(f, "; JetStream has its meta quorum, led by {leader}"),
+            (Some(true), None) => f.write_str("; JetStream has a meta quorum but no leader"),
+            (Some(false), _) => f.write_str("; JetStream has NO meta quorum"),
+            (None, _) => Ok(()),
+        }
+    }
+}
+
+/// A halt, whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Halt {
+    /// The host whose turn it was.
+    pub host: String,
+    /// The step under way; `observe` before the first.
+    pub step: String,
+    /// Why.
+    #[serde(flatten)]
+    pub cause: Cause,
+    /// How long the step had taken.
+    pub after_ms: u64,
+    /// What was gathered; none where nothing had been touched.
+    pub evidence: Option<Evidence>,
+    /// The rest of the cluster; none where it could not be observed.
+    pub serving: Option<Serving>,
+    /// Hosts that were rolled and passed the gate.
+    pub done: Vec<String>,
+    /// Hosts that were not touched.
+    pub untouched: Vec<String>,
+    /// What to run next.
+    pub next: Vec<String>,
+}
+
+impl Halt {
+    /// The conditions that did not hold.
+    pub fn waiting(&self) -> &[Waiting] {
+        match &self.cause {
+            Cause::NotReady { waiting } | Cause::NotSettled { waiting } => waiting,
+            _ => &[],
+        }
+    }
+
+    /// Whether the halted server itself may be down by our hand.
+    pub fn touched(&self) -> bool {
+        !matches!(self.cause, Cause::Unsafe { .. })
+    }
+}
+
+/// What a server answers, in words, for evidence.
+pub fn health_words(server: &ServerView) -> String {
+    match (&server.varz, &server.health) {
+        (_, Ok(health)) => health.summary(),
+        (_, Err(failure)) => failure.to_string(),
+    }
+}
+
+/// The conditions of a list of waits, for short display.
+pub fn conditions(waiting: &[Waiting]) -> Vec<Condition> {
+    waiting.iter().map(|waiting| waiting.condition).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::testing::*;
+
+    fn check(view: &View, expected: &str) {
+        assert_eq!(Serving::of(view).to_string(), expected);
+    }
+
+    #[test]
+    fn serving_counts_the_meta_group() {
+        let mut view = cluster(&["n1", "n2", "n3"]);
+        view.servers[1].health = Ok(healthz_error(503, "down"));
+        check(&view, "2 of 3 servers are healthy (n1, n3); JetStream has its meta quorum, led by n3");
+        view.servers[0].health = Ok(healthz_error(503, "down"));
+        check(&view, "1 of 3 servers are healthy (n3); JetStream has NO meta quorum");
+    }
+
+    #[test]
+    fn without_jetstream_there_is_no_quorum_to_have() {
+        let mut view = cluster(&["n1", "n2"]);
+        for server in &mut view.servers {
+            if let Ok(varz) = &mut server.varz {
+                varz.meta = None;
+            }
+        }
+        check(&view, "2 of 2 servers are healthy (n1, n2)");
+    }
+}

@@ -1,0 +1,35 @@
+//! Pure: facts in, decisions out. Nothing in here names tokio, ssh, http, files or a clock; `tests/tidy.rs` holds it
+//! to that, so every decision can be tested with plain values.
+
+pub mod event;
+pub mod gate;
+pub mod halt;
+pub mod notable;
+pub mod order;
+pub mod plan;
+pub mod playbook;
+pub mod progress;
+pub mod safety;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod view;
+
+/// A `Duration` as whole milliseconds, for fields named `*_ms`.
+pub(crate) mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(of(*duration))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+
+    /// Whole milliseconds, at most `u64::MAX`.
+    pub(crate) fn of(duration: Duration) -> u64 {
+        u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,185 @@
+//! The plan: a value that `plan` prints, the run executes and the journal keeps.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    order::{self, Why},
+    playbook::{Policy, Step},
+    safety::{self, Objection},
+    view::{ServerView, View},
+};
+
+/// What will happen to one cluster.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The cluster's name in the inventory.
+    pub cluster: String,
+    /// The playbook's name.
+    pub playbook: String,
+    /// What holds for the roll as a whole.
+    pub policy: Policy,
+    /// What happens to each server, in order.
+    pub steps: Vec<Step>,
+    /// The servers, in the order foreseen. The meta leader is asked again before each turn.
+    pub turns: Vec<Turn>,
+    /// Hosts of the cluster that are observed but not rolled.
+    pub bystanders: Vec<String>,
+}
+
+impl Plan {
+    /// The turns that a `stop_after` lets happen.
+    pub fn turns_allowed(&self) -> usize {
+        let allowed = self.policy.stop_after.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
+        allowed.min(self.turns.len())
+    }
+
+    /// Everything that speaks against starting, each once.
+    pub fn objections(&self) -> Vec<&Objection> {
+        let mut all: Vec<&Objection> = Vec::new();
+        for objection in self.turns.iter().flat_map(|turn| &turn.objections) {
+            if !all.contains(&objection) {
+                all.push(objection);
+            }
+        }
+        all
+    }
+}
+
+/// One server's passage, as foreseen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Turn {
+    /// The host's name in the inventory.
+    pub host: String,
+    /// The server's name.
+    pub server_name: String,
+    /// Its version now, where it was seen.
+    pub version: Option<String>,
+    /// The host's zone.
+    pub zone: Option<String>,
+    /// It was not healthy when the plan was made.
+    pub unready: bool,
+    /// It leads the meta group.
+    pub meta_leader: bool,
+    /// Clients that will have to reconnect.
+    pub connections: Option<u64>,
+    /// Why it has this place in the order.
+    pub why: Vec<Why>,
+    /// What speaks against its restart, as things were when the plan was made.
+    pub objections: Vec<Objection>,
+    /// The place of its zone among the zones of the inventory.
+    pub zone_rank: usize,
+    /// Its place in the inventory.
+    pub inventory_rank: usize,
+}
+
+/// Makes the plan for `hosts` of the cluster in `view`.
+///
+/// Objections are those that hold now. A server that is unready and goes first is expected to be mended by its own
+/// turn, so the turns after it are judged as if it were healthy: they are judged again on fresh facts anyway.
+pub fn plan(view: &View, hosts: &[String], playbook: &str, policy: Policy, steps: Vec<Step>) -> Plan {
+    let mut turns = turns(view, hosts);
+    order::sort(&mut turns, &policy.order, view);
+    let mended: Vec<String> = turns.iter().filter(|turn| turn.unready).map(|turn| turn.host.clone()).collect();
+    for (place, turn) in turns.iter_mut().enumerate() {
+        let earlier = |host: &str| mended.iter().position(|other| other == host).is_some_and(|index| index < place);
+        turn.objections = safety::unsafe_to_restart(view, &turn.host, turn.unready, view.at)
+            .into_iter()
+            .filter(|objection| match objection {
+                Objection::ServerUnreachable { host, .. } | Objection::ServerNotHealthy { host, .. } => !earlier(host),
+                _ => true,
+            })
+            .collect();
+    }
+    let bystanders = view.servers.iter().map(|server| &server.host).filter(|host| !hosts.contains(host));
+    Plan {
+        cluster: view.cluster.clone(),
+        playbook: playbook.into(),
+        bystanders: bystanders.cloned().collect(),
+        policy,
+        steps,
+        turns,
+    }
+}
+
+/// One turn for each of `hosts` that the view has, in inventory order, not yet judged.
+pub(crate) fn turns(view: &View, hosts: &[String]) -> Vec<Turn> {
+    let mut zones: Vec<&str> = Vec::new();
+    for zone in view.servers.iter().filter_map(|server| server.zone.as_deref()) {
+        if !zones.contains(&zone) {
+            zones.push(zone);
+        }
+    }
+    let turn = |(inventory_rank, server): (usize, &ServerView)| {
+        let varz = server.varz.as_ref().ok();
+        let zone_rank = server.zone.as_deref().and_then(|zone| zones.iter().position(|z| *z == zone));
+        Turn {
+            host: server.host.clone(),
+            server_name: server.server_name.clone(),
+            version: varz.map(|varz| varz.version.clone()),
+            zone: server.zone.clone(),
+            unready: !server.healthy(),
+            meta_leader: server.leads_meta(),
+            connections: varz.map(|varz| varz.connections),
+            why: Vec::new(),
+            objections: Vec::new(),
+            zone_rank: zone_rank.unwrap_or(zones.len()),
+            inventory_rank,
+        }
+    };
+    view.servers.iter().enumerate().filter(|(_, server)| hosts.contains(&server.host)).map(turn).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::core::{
+        playbook::{OrderRule, Policy},
+        testing::*,
+        view::{Failure, FailureKind},
+    };
+
+    fn policy() -> Policy {
+        Policy {
+            order: vec![OrderRule::Unready, OrderRule::MetaLeaderLast, OrderRule::Inventory],
+            stop_after: None,
+            pause: Duration::ZERO,
+            safety_deadline: Duration::from_secs(30),
+        }
+    }
+
+    fn check(view: &View, hosts: &[&str], expected: &[(&str, usize)]) {
+        let hosts: Vec<String> = hosts.iter().map(|host| (*host).into()).collect();
+        let plan = plan(view, &hosts, "restart", policy(), vec![]);
+        let turns: Vec<_> = plan.turns.iter().map(|turn| (turn.host.as_str(), turn.objections.len())).collect();
+        assert_eq!(turns, expected);
+    }
+
+    #[test]
+    fn a_healthy_cluster_is_planned_without_objection() {
+        let view = cluster(&["n1", "n2", "n3"]);
+        check(&view, &["n1", "n2", "n3"], &[("n1", 0), ("n2", 0), ("n3", 0)]);
+        check(&view, &["n2"], &[("n2", 0)]);
+    }
+
+    #[test]
+    fn one_server_that_is_down_does_not_block_its_own_turn() {
+        let mut view = cluster(&["n1", "n2", "n3"]);
+        view.servers[1].varz = Err(Failure::new(FailureKind::Refused, "refused"));
+        view.servers[1].health = Err(Failure::new(FailureKind::Refused, "refused"));
+        check(&view, &["n1", "n2", "n3"], &[("n2", 0), ("n1", 0), ("n3", 0)]);
+        // Left out of the roll it blocks the others.
+        check(&view, &["n1", "n3"], &[("n1", 1), ("n3", 1)]);
+    }
+
+    #[test]
+    fn two_servers_that_are_down_block_each_other() {
+        let mut view = cluster(&["n1", "n2", "n3"]);
+        for down in [0, 1] {
+            view.servers[down].varz = Err(Failure::new(FailureKind::Refused, "refused"));
+            view.servers[down].health = Err(Failure::new(FailureKind::Refused, "refused"));
+        }
+        check(&view, &["n1", "n2", "n3"], &[("n1", 1), ("n2", 0), ("n3", 0)]);
+    }
+}

@@ -1,0 +1,167 @@
+//! The recipe in its resolved form: typed steps and policy. What the operator writes is in [`config`](crate::config).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::millis;
+
+/// What holds for the roll as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// What decides who goes first; an earlier rule weighs more.
+    pub order: Vec<OrderRule>,
+    /// Stop after this many turns.
+    pub stop_after: Option<u32>,
+    /// A pause between turns.
+    #[serde(rename = "pause_ms", with = "millis")]
+    pub pause: Duration,
+    /// For how long a turn waits for its restart to become safe before the roll halts.
+    #[serde(rename = "safety_deadline_ms", with = "millis")]
+    pub safety_deadline: Duration,
+}
+
+/// One rule of the order in which servers are rolled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename = "order rule", rename_all = "kebab-case")]
+#[schemars(rename = "order-rule")]
+pub enum OrderRule {
+    /// Servers that are not healthy go first: they have the least to lose, and a roll that waits for them never starts.
+    Unready,
+    /// Zone by zone, in the order in which zones appear in the inventory.
+    Zone,
+    /// As written in the inventory.
+    Inventory,
+    /// The meta leader goes last, so that the group elects once instead of at every turn; asked anew before each turn.
+    MetaLeaderLast,
+}
+
+/// One step of a turn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// Stop the server through its service manager.
+    Stop(Stop),
+    /// Start it through its service manager.
+    Start(Start),
+    /// Wait until it and its peers agree that it is back.
+    Gate(Gate),
+    /// Watch that it stays so.
+    Settle(Settle),
+}
+
+impl Step {
+    /// The step's name, as written in a playbook.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Stop(_) => "stop",
+            Self::Start(_) => "start",
+            Self::Gate(_) => "gate",
+            Self::Settle(_) => "settle",
+        }
+    }
+}
+
+/// Stop the server: a lame duck where the unit does so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    /// The longest that a stop may take, lame duck included, before the roll halts.
+    #[serde(rename = "deadline_ms", with = "millis")]
+    pub deadline: Duration,
+}
+
+/// Start the server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// The longest that the service manager may take to accept the start.
+    #[serde(rename = "deadline_ms", with = "millis")]
+    pub deadline: Duration,
+}
+
+/// Wait for readiness.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gate {
+    /// From the start of the server to a verdict: past it the roll halts.
+    #[serde(rename = "deadline_ms", with = "millis")]
+    pub deadline: Duration,
+    /// Good looks in a row that open the gate.
+    pub looks: u32,
+    /// The time between the first two looks; it doubles from there.
+    #[serde(rename = "first_interval_ms", with = "millis")]
+    pub first_interval: Duration,
+    /// The longest time between two looks.
+    #[serde(rename = "max_interval_ms", with = "millis")]
+    pub max_interval: Duration,
+    /// The longest that one look may take.
+    #[serde(rename = "look_timeout_ms", with = "millis")]
+    pub look_timeout: Duration,
+}
+
+/// Watch that a server stays ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settle {
+    /// For how long every look must be good.
+    #[serde(rename = "for_ms", with = "millis")]
+    pub hold: Duration,
+    /// The time between two looks.
+    #[serde(rename = "interval_ms", with = "millis")]
+    pub interval: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            order: vec![OrderRule::Unready, OrderRule::MetaLeaderLast, OrderRule::Zone],
+            stop_after: None,
+            // The settle step already holds the roll; a pause is the operator's wish.
+            pause: Duration::ZERO,
+            // An election takes 4 to 9 s, and a quorum counts as lost after 10 s: what is not over by
+            // now is not passing.
+            safety_deadline: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self {
+            // Lame duck lasts 2 minutes by default and the published unit is killed after 150 s
+            // (TimeoutStopSec): 30 s later it is truly stuck.
+            deadline: Duration::from_secs(180),
+        }
+    }
+}
+
+impl Default for Start {
+    fn default() -> Self {
+        // The job is a fork: milliseconds. 30 s is for a host under load.
+        Self { deadline: Duration::from_secs(30) }
+    }
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self {
+            // Reading 1.5 GB from a slow disk took 25 s, so this is room for some 35 GB.
+            deadline: Duration::from_secs(600),
+            // The first 200 comes too early, and one was followed by 503 a second later.
+            looks: 3,
+            // A healthy server is back in 0.3 to 2.1 s: looking early is what makes a roll short.
+            first_interval: Duration::from_millis(50),
+            // A look costs the server next to nothing, and nobody minds 2 s after a minute.
+            max_interval: Duration::from_secs(2),
+            // An account that can't be resolved makes a healthz take 1.9 s.
+            look_timeout: Duration::from_secs(3),
+        }
+    }
+}
+
+impl Default for Settle {
+    fn default() -> Self {
+        Self {
+            // A 200 at 0.85 s was followed by 503 from 1.9 s on: 3 s sees that with some to spare.
+            hold: Duration::from_secs(3),
+            interval: Duration::from_millis(500),
+        }
+    }
+}

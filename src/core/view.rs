@@ -1,0 +1,320 @@
+//! What was observed, by whom, and when.
+//!
+//! A view holds no conclusions. Whatever could not be observed is recorded as a [`Failure`], never left out: the rules
+//! in [`safety`](super::safety) and [`gate`](super::gate) treat what is unknown as not good.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// An observation, or why there is none.
+pub type Seen<T> = Result<T, Failure>;
+
+/// Why something could not be observed or done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{detail}")]
+pub struct Failure {
+    /// The kind that rules and exit codes look at.
+    pub kind: FailureKind,
+    /// The cause in words, with the address or command it concerns.
+    pub detail: String,
+}
+
+impl Failure {
+    /// A failure of `kind` with its cause in words.
+    pub fn new(kind: FailureKind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into() }
+    }
+}
+
+/// The kinds of [`Failure`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureKind {
+    /// Nothing listens there.
+    Refused,
+    /// No answer in time.
+    Timeout,
+    /// No way to the host: name not found, no route, connection lost.
+    Unreachable,
+    /// The host's key is unknown or has changed.
+    HostKey,
+    /// The host or the server did not accept our credentials.
+    Denied,
+    /// `sudo -n` was refused.
+    Sudo,
+    /// A TLS handshake failed.
+    Tls,
+    /// The answer made no sense.
+    Protocol,
+    /// A command on the host failed.
+    Command,
+    /// It was not asked for, because something it needs is missing.
+    NotAsked,
+}
+
+impl FailureKind {
+    /// Whether the host itself (not a server on it) is out of reach.
+    pub fn is_unreachable(self) -> bool {
+        matches!(self, Self::Timeout | Self::Unreachable | Self::HostKey | Self::Denied | Self::Refused)
+    }
+}
+
+/// One cluster, as seen at about one time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct View {
+    /// The cluster's name in the inventory.
+    pub cluster: String,
+    /// When the last of the observations came in.
+    pub at: Timestamp,
+    /// One entry a host, in inventory order.
+    pub servers: Vec<ServerView>,
+}
+
+impl View {
+    /// The entry of one host.
+    pub fn server(&self, host: &str) -> Option<&ServerView> {
+        self.servers.iter().find(|server| server.host == host)
+    }
+
+    /// The meta leader that most servers name, if any does.
+    pub fn meta_leader(&self) -> Option<&str> {
+        let mut votes: Vec<(&str, usize)> = Vec::new();
+        for leader in self.servers.iter().filter_map(ServerView::meta_leader) {
+            match votes.iter_mut().find(|(name, _)| *name == leader) {
+                Some((_, count)) => *count += 1,
+                None => votes.push((leader, 1)),
+            }
+        }
+        // The first of several with the same count wins: the answer must not depend on a hash order.
+        votes.into_iter().reduce(|best, next| if next.1 > best.1 { next } else { best }).map(|(name, _)| name)
+    }
+}
+
+/// One server, as seen over its monitoring port and, where asked, on its host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServerView {
+    /// The host's name in the inventory.
+    pub host: String,
+    /// The server name that the inventory expects.
+    pub server_name: String,
+    /// The host's zone.
+    pub zone: Option<String>,
+    /// When this server was observed.
+    pub at: Timestamp,
+    /// `/varz`.
+    pub varz: Seen<Varz>,
+    /// `/healthz?details=true`.
+    pub health: Seen<Health>,
+    /// `/routez`: the peers that this server has a route to.
+    pub routes: Seen<Vec<Peer>>,
+    /// The state of the service on the host; [`FailureKind::NotAsked`] where only monitoring was observed.
+    pub service: Seen<ServiceState>,
+}
+
+impl ServerView {
+    /// Whether the server answered and healthz passed.
+    pub fn healthy(&self) -> bool {
+        self.varz.is_ok() && self.health.as_ref().is_ok_and(Health::ok)
+    }
+
+    /// The meta leader's server name, as this server tells it.
+    pub fn meta_leader(&self) -> Option<&str> {
+        self.varz.as_ref().ok()?.meta.as_ref()?.leader.as_deref()
+    }
+
+    /// Whether this server says that it is the meta leader.
+    pub fn leads_meta(&self) -> bool {
+        self.varz.as_ref().is_ok_and(|varz| self.meta_leader() == Some(varz.server_name.as_str()))
+    }
+}
+
+/// What `/varz` says, as far as a roll needs it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Varz {
+    /// New at every start of the process.
+    pub server_id: String,
+    /// The configured name; the server id where none is configured (`server/server.go`, `NewServer`).
+    pub server_name: String,
+    /// The server's version.
+    pub version: String,
+    /// When the process started, by the host's clock.
+    pub start: Timestamp,
+    /// The host's clock when it answered.
+    pub now: Timestamp,
+    /// The NATS cluster's name.
+    pub cluster: Option<String>,
+    /// The address that the client listener is bound to.
+    pub client_host: String,
+    /// The client listener's port.
+    pub client_port: u16,
+    /// Clients must use TLS.
+    pub tls_required: bool,
+    /// Clients must authenticate.
+    pub auth_required: bool,
+    /// Clients connected now.
+    pub connections: u64,
+    /// Leafnodes connected now.
+    pub leafnodes: u64,
+    /// Distinct servers that it has routes to.
+    pub remotes: u64,
+    /// JetStream is on.
+    pub jetstream: bool,
+    /// The meta group as this server sees it; absent without clustered JetStream.
+    pub meta: Option<Meta>,
+}
+
+impl Varz {
+    /// Whether the server has a configured name: without one it takes its id, which changes at every start.
+    pub fn named(&self) -> bool {
+        self.server_name != self.server_id
+    }
+}
+
+/// The JetStream meta group as one server sees it (`/varz`, `jetstream.meta`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meta {
+    /// The leader's server name; none while there is no leader.
+    pub leader: Option<String>,
+    /// Servers in the group, present or not.
+    pub size: u32,
+}
+
+/// The answer to `/healthz?details=true`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// The HTTP status.
+    pub code: u16,
+    /// What is wrong; before 2.10.24 this can come with a 200, so the body decides.
+    pub errors: Vec<HealthError>,
+}
+
+impl Health {
+    /// Whether the server calls itself healthy: a 200 and no errors in the body.
+    pub fn ok(&self) -> bool {
+        self.code == 200 && self.errors.is_empty()
+    }
+
+    /// The first error, or the bare status.
+    pub fn summary(&self) -> String {
+        match self.errors.as_slice() {
+            [] if self.code == 200 => "ok".into(),
+            [] => format!("HTTP {}", self.code),
+            [only] => format!("{}: {}", self.code, only.error),
+            [first, rest @ ..] => format!("{}: {} (and {} more)", self.code, first.error, rest.len()),
+        }
+    }
+}
+
+/// One typed error of healthz.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthError {
+    /// CONNECTION, BAD_REQUEST, JETSTREAM, ACCOUNT, STREAM or CONSUMER; empty where the server gave only a text.
+    #[serde(rename = "type", default)]
+    pub kind: String,
+    /// The text.
+    pub error: String,
+    /// The account concerned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// The stream concerned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<String>,
+    /// The consumer concerned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumer: Option<String>,
+}
+
+/// A server at the other end of a route. Routes are pooled from 2.10, so several routes can lead to one peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// The peer's server id: it names one process, so a route to the old process can't pass for a new one.
+    pub server_id: String,
+    /// The peer's name, where the server tells it.
+    pub server_name: Option<String>,
+}
+
+/// The service as its manager on the host sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceState {
+    /// The state, in words common to all managers.
+    pub phase: Phase,
+    /// The state in the manager's own words, such as `activating (auto-restart)`.
+    pub words: String,
+    /// systemd's `Result` or its like; empty or `success` when nothing is wrong.
+    pub result: String,
+    /// How the main process last ended.
+    pub exit: Option<Exit>,
+    /// Restarts by the manager itself; it growing means a crash loop.
+    pub restarts: Option<u32>,
+    /// The main process.
+    pub pid: Option<u32>,
+    /// The host's boot, which tells a reboot from a restart.
+    pub boot_id: Option<String>,
+    /// How long the manager gives the process to stop before it kills it; none when unknown or unlimited.
+    pub stop_timeout_ms: Option<u64>,
+    /// Whether the manager starts the service at boot, in its own words.
+    pub enabled: Option<String>,
+}
+
+impl ServiceState {
+    /// Whether the manager reports a failure of the last run.
+    pub fn failed(&self) -> bool {
+        self.phase == Phase::Failed || !matches!(self.result.as_str(), "" | "success")
+    }
+
+    /// The state in one line.
+    pub fn summary(&self) -> String {
+        let mut text = self.words.clone();
+        if self.failed() && !self.result.is_empty() {
+            text.push_str(&format!(", result {}", self.result));
+        }
+        if let Some(exit) = &self.exit {
+            text.push_str(&format!(", {exit}"));
+        }
+        if let Some(restarts) = self.restarts.filter(|n| *n > 0) {
+            text.push_str(&format!(", restarted {restarts} times by its manager"));
+        }
+        text
+    }
+}
+
+/// The state of a service, common to all managers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// The process runs.
+    Running,
+    /// The manager is starting it for the first time.
+    Starting,
+    /// It died and the manager will start it again by itself.
+    AutoRestart,
+    /// It is being stopped; lame duck is this.
+    Stopping,
+    /// It does not run, and nothing failed.
+    Stopped,
+    /// It does not run because it failed.
+    Failed,
+    /// The manager knows no such service.
+    Missing,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Exit {
+    /// It exited with this status.
+    Code(i32),
+    /// This signal ended it.
+    Signal(i32),
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit status {code}"),
+            Self::Signal(9) => f.write_str("killed by SIGKILL"),
+            Self::Signal(11) => f.write_str("crashed with SIGSEGV"),
+            Self::Signal(signal) => write!(f, "ended by signal {signal}"),
+        }
+    }
+}

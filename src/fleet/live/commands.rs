@@ -1,0 +1,323 @@
+//! Every command that runs on a host, as a value. Nothing else in the crate builds a command line; arguments are
+//! never pasted into a script, they are its `$1`, `$2` … and openssh quotes them.
+
+use std::time::Duration;
+
+use crate::{
+    config::inventory::{Become, Service},
+    fleet::{Action, Change},
+};
+
+/// A POSIX sh script with its arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remote {
+    name: &'static str,
+    script: &'static str,
+    args: Vec<String>,
+    root: bool,
+}
+
+impl Remote {
+    fn new(name: &'static str, script: &'static str, args: Vec<String>, root: bool) -> Self {
+        Self { name, script, args, root }
+    }
+
+    /// What it does, for messages.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The words to run on the host; the first is a program.
+    pub fn argv(&self) -> Vec<String> {
+        let sudo: &[&str] = if self.root { &["sudo", "-n", "--"] } else { &[] };
+        let shell = ["sh", "-c", self.script, "rollgate"];
+        sudo.iter().chain(&shell).map(|word| (*word).to_owned()).chain(self.args.iter().cloned()).collect()
+    }
+}
+
+/// Whether privileges can be had without a password. Prints nothing.
+pub fn sudo() -> Remote {
+    Remote::new("sudo", "true", Vec::new(), true)
+}
+
+/// The state of the service, as `key=value` lines, and the host's boot id.
+pub fn service_state(service: &Service, become_: Become) -> Remote {
+    let strings = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    match service {
+        Service::Systemd { unit } => Remote::new("systemctl show", SYSTEMD_STATE, strings(&[unit]), false),
+        Service::Docker { container } => {
+            Remote::new("docker inspect", CONTAINER_STATE, strings(&["docker", container]), become_ == Become::Sudo)
+        }
+        Service::Podman { container } => {
+            Remote::new("podman inspect", CONTAINER_STATE, strings(&["podman", container]), become_ == Become::Sudo)
+        }
+        Service::Command { status, .. } => {
+            Remote::new("status command", COMMAND_STATE, status.clone(), become_ == Become::Sudo)
+        }
+    }
+}
+
+const SYSTEMD_STATE: &str = r#"
+if read -r boot 2>/dev/null </proc/sys/kernel/random/boot_id; then echo "Boot=$boot"; fi
+exec systemctl show "$1" --property=LoadState,ActiveState,SubState,Result,NRestarts,MainPID,ExecMainCode,ExecMainStatus,TimeoutStopUSec,UnitFileState
+"#;
+
+const CONTAINER_STATE: &str = r#"
+if read -r boot 2>/dev/null </proc/sys/kernel/random/boot_id; then echo "Boot=$boot"; fi
+exec "$1" inspect --type container --format 'Status={{.State.Status}}
+ExitCode={{.State.ExitCode}}
+OOMKilled={{.State.OOMKilled}}
+Pid={{.State.Pid}}
+RestartCount={{.RestartCount}}' "$2"
+"#;
+
+const COMMAND_STATE: &str = r#"
+if read -r boot 2>/dev/null </proc/sys/kernel/random/boot_id; then echo "Boot=$boot"; fi
+"$@" </dev/null
+echo "StatusExit=$?"
+"#;
+
+/// Begins a change, or attaches to it, and reports how far it is.
+pub fn change(service: &Service, become_: Become, change: &Change, wait: Duration) -> Remote {
+    let limit = change.limit.as_secs().max(1).to_string();
+    let ticks = (wait.as_millis() / 50).max(1).to_string();
+    let launcher = if matches!(service, Service::Systemd { .. }) { "systemd-run" } else { "setsid" };
+    let mut args = vec![change.id.clone(), launcher.into(), limit, ticks, RUNNER.into()];
+    args.extend(action(service, change));
+    Remote::new("change", CHANGE, args, become_ == Become::Sudo)
+}
+
+/// The service manager's command line.
+fn action(service: &Service, change: &Change) -> Vec<String> {
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let container = |program: &str, name: &str| match change.what {
+        // Their own default would kill the server after 10 s, in the middle of a lame duck.
+        Action::Stop => words(&[program, "stop", "--time", &change.limit.as_secs().max(1).to_string(), name]),
+        Action::Start => words(&[program, "start", name]),
+    };
+    match (service, change.what) {
+        (Service::Systemd { unit }, Action::Stop) => words(&["systemctl", "stop", unit]),
+        (Service::Systemd { unit }, Action::Start) => words(&["systemctl", "start", unit]),
+        (Service::Docker { container: name }, _) => container("docker", name),
+        (Service::Podman { container: name }, _) => container("podman", name),
+        (Service::Command { stop, .. }, Action::Stop) => stop.clone(),
+        (Service::Command { start, .. }, Action::Start) => start.clone(),
+    }
+}
+
+/// `CHANGE id launcher limit ticks runner argv…`: starts the runner detached unless the change was claimed, waits in
+/// steps of 50 ms, prints the record. It may be cut off anywhere and be run again.
+///
+/// root keeps its records in /run, which nobody else can write and which a reboot empties, as it ends every change.
+const CHANGE: &str = r#"
+id=$1 launcher=$2 limit=$3 ticks=$4 runner=$5; shift 5
+umask 077
+if [ "$(id -u)" = 0 ]; then base=/run/rollgate; else base=${XDG_STATE_HOME:-$HOME/.local/state}/rollgate; fi
+dir=$base/$id
+mkdir -p "$dir" || exit 1
+find "$base" -mindepth 1 -maxdepth 1 -mtime +7 -exec rm -rf {} + 2>/dev/null
+if [ ! -d "$dir/claim" ]; then
+  if [ "$launcher" = systemd-run ] && [ "$(id -u)" = 0 ]; then
+    systemd-run --quiet --collect --unit="rollgate-$id" -- /bin/sh -c "$runner" rollgate "$dir" "$limit" "$@" </dev/null || exit 1
+  else
+    setsid sh -c "$runner" rollgate "$dir" "$limit" "$@" </dev/null >/dev/null 2>&1 &
+  fi
+fi
+n=0
+while [ ! -e "$dir/status" ] && [ "$n" -lt "$ticks" ]; do
+  if [ -e "$dir/pid" ] && read -r pid <"$dir/pid" && ! kill -0 "$pid" 2>/dev/null && [ ! -e "$dir/status" ]; then
+    echo "lost=yes"; break
+  fi
+  sleep 0.05 2>/dev/null || sleep 1
+  n=$((n+1))
+done
+if [ -e "$dir/began" ]; then echo "began=$(cat "$dir/began")"; fi
+if [ -e "$dir/status" ]; then echo "status=$(cat "$dir/status")"; fi
+echo "output:"
+if [ -e "$dir/output" ]; then tail -c 4096 "$dir/output"; fi
+"#;
+
+/// `RUNNER dir limit argv…`: claims the change (mkdir succeeds once), runs it under a limit, leaves its result.
+const RUNNER: &str = r#"
+dir=$1 limit=$2; shift 2
+mkdir "$dir/claim" 2>/dev/null || exit 0
+date +%s >"$dir/began"
+echo "$$" >"$dir/pid"
+timeout -k 10 "$limit" "$@" >"$dir/output" 2>&1 </dev/null
+echo "$?" >"$dir/status.new"
+mv "$dir/status.new" "$dir/status"
+"#;
+
+/// The server's log since a time (seconds since 1970 by the host's clock; 0: the last lines), from where its manager
+/// keeps it; and, where the configuration names a log file, from there too: fatal lines go only to that file.
+pub fn log(service: &Service, become_: Become, since: i64) -> Remote {
+    let mut args = vec![since.to_string()];
+    let (name, script, more): (_, _, Vec<String>) = match service {
+        Service::Systemd { unit } => ("journalctl", JOURNAL, vec![unit.clone()]),
+        Service::Docker { container } => ("docker logs", CONTAINER_LOG, vec!["docker".into(), container.clone()]),
+        Service::Podman { container } => ("podman logs", CONTAINER_LOG, vec!["podman".into(), container.clone()]),
+        Service::Command { logs: Some(logs), .. } => ("logs command", COMMAND_LOG, logs.clone()),
+        Service::Command { logs: None, .. } => {
+            ("logs command", "echo 'no logs command in the inventory' >&2; exit 3", vec![])
+        }
+    };
+    args.extend(more);
+    Remote::new(name, script, args, become_ == Become::Sudo)
+}
+
+const JOURNAL: &str = r#"
+since=$1 unit=$2
+if [ "$since" -gt 0 ]; then range="--since=@$since"; else range=--lines=200; fi
+journalctl --unit="$unit" "$range" --output=cat --no-pager --quiet 2>&1 | tail -n 400
+conf=$(systemctl show "$unit" --property=ExecStart --value | sed -n 's/.*[ =]\(-c\|-config\|--config\)[ =]\([^ ;]*\).*/\2/p' | head -n 1)
+if [ -r "$conf" ]; then
+  file=$(sed -n 's/^[[:space:]]*log_\{0,1\}file[[:space:]]*[:=]\{0,1\}[[:space:]]*"\{0,1\}\([^"[:space:]#]*\).*/\1/p' "$conf" | head -n 1)
+  if [ -n "$file" ] && [ -r "$file" ]; then echo "log file $file:"; tail -n 100 "$file"; fi
+fi
+exit 0
+"#;
+
+const CONTAINER_LOG: &str = r#"
+if [ "$1" -gt 0 ]; then "$2" logs --since "$1" --tail 400 "$3" 2>&1; else "$2" logs --tail 200 "$3" 2>&1; fi
+"#;
+
+const COMMAND_LOG: &str = r#"
+shift
+"$@" </dev/null 2>&1 | tail -n 400
+"#;
+
+/// One GET by the host's own curl, where sshd allows no forwarding. Prints the body and then the status on a line.
+pub fn curl(url: &str, limit: Duration) -> Remote {
+    let limit = limit.as_secs().max(1).to_string();
+    Remote::new("curl", CURL, vec![url.to_owned(), limit], false)
+}
+
+const CURL: &str = r#"exec curl -sS --noproxy '*' --max-time "$2" -w '\n%{http_code}' "$1""#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn systemd() -> Service {
+        Service::Systemd { unit: "nats-server.service".into() }
+    }
+
+    fn stop() -> Change {
+        Change { id: "r1-n2-stop".into(), what: Action::Stop, limit: Duration::from_secs(180) }
+    }
+
+    fn check(remote: &Remote, before: &[&str], after: &[&str]) {
+        let argv = remote.argv();
+        let script = argv.iter().position(|word| word == remote.script).unwrap();
+        assert_eq!(argv[..script], *before);
+        assert_eq!(argv[script + 1..], *after);
+    }
+
+    #[test]
+    fn changes_run_as_root_under_a_limit() {
+        let remote = change(&systemd(), Become::Sudo, &stop(), Duration::from_secs(20));
+        check(
+            &remote,
+            &["sudo", "-n", "--", "sh", "-c"],
+            &[
+                "rollgate",
+                "r1-n2-stop",
+                "systemd-run",
+                "180",
+                "400",
+                RUNNER,
+                "systemctl",
+                "stop",
+                "nats-server.service",
+            ],
+        );
+    }
+
+    #[test]
+    fn looking_needs_no_privileges() {
+        check(&service_state(&systemd(), Become::Sudo), &["sh", "-c"], &["rollgate", "nats-server.service"]);
+    }
+
+    #[test]
+    fn a_container_has_as_long_as_the_step_allows() {
+        let docker = Service::Docker { container: "nats".into() };
+        assert_eq!(action(&docker, &stop()), ["docker", "stop", "--time", "180", "nats"]);
+    }
+
+    #[test]
+    fn the_operators_own_commands_stay_whole() {
+        let own = Service::Command {
+            start: vec!["/opt/my nats/ctl".into(), "start; rm -rf /".into()],
+            stop: vec!["ctl".into(), "stop".into()],
+            status: vec!["ctl".into(), "status".into()],
+            logs: None,
+        };
+        let start = Change { what: Action::Start, ..stop() };
+        let argv = change(&own, Become::None, &start, Duration::from_secs(1)).argv();
+        assert_eq!(argv[0], "sh");
+        assert_eq!(argv[argv.len() - 2..], ["/opt/my nats/ctl", "start; rm -rf /"]);
+    }
+
+    /// Runs the change script here, without root, as a host would.
+    fn run_change(home: &std::path::Path, id: &str, argv: &[&str], ticks: &str) -> String {
+        let output = std::process::Command::new("sh")
+            .args(["-c", CHANGE, "rollgate", id, "setsid", "5", ticks, RUNNER])
+            .args(argv)
+            .env("XDG_STATE_HOME", home)
+            .env("PATH", format!("{}:/usr/bin:/bin", home.display()))
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// A host where `id -u` says 1000, so that records stay in the test's own directory.
+    fn host() -> tempfile::TempDir {
+        use std::os::unix::fs::PermissionsExt;
+        let home = tempfile::tempdir().unwrap();
+        let id = home.path().join("id");
+        std::fs::write(&id, "#!/bin/sh\necho 1000\n").unwrap();
+        std::fs::set_permissions(&id, std::fs::Permissions::from_mode(0o755)).unwrap();
+        home
+    }
+
+    #[test]
+    fn a_change_is_done_once_however_often_it_is_asked_for() {
+        let home = host();
+        let counter = home.path().join("count");
+        let script = format!("echo x >>{}; echo said; exit 3", counter.display());
+        let argv = ["sh", "-c", script.as_str()];
+        let record =
+            |text: String| text.lines().filter(|line| !line.starts_with("began=")).collect::<Vec<_>>().join("|");
+        for _ in 0..3 {
+            assert_eq!(record(run_change(home.path(), "c1", &argv, "200")), "status=3|output:|said");
+        }
+        assert_eq!(std::fs::read_to_string(&counter).unwrap(), "x\n");
+        run_change(home.path(), "c2", &argv, "200");
+        assert_eq!(std::fs::read_to_string(&counter).unwrap(), "x\nx\n");
+    }
+
+    #[test]
+    fn a_change_outlives_the_one_who_asked() {
+        let home = host();
+        let go = home.path().join("go");
+        let script = format!("while [ ! -e {0} ]; do sleep 0.05; done; echo done", go.display());
+        let argv = ["sh", "-c", script.as_str()];
+        let first = run_change(home.path(), "c1", &argv, "2");
+        assert!(!first.contains("status="), "{first}");
+        std::fs::write(&go, "").unwrap();
+        let second = run_change(home.path(), "c1", &argv, "200");
+        assert!(second.contains("status=0") && second.ends_with("done\n"), "{second}");
+    }
+
+    #[test]
+    fn a_change_that_was_killed_is_lost_and_not_repeated() {
+        let home = host();
+        let counter = home.path().join("count");
+        let script =
+            format!("echo x >>{}; kill -9 $PPID $(cat {}/rollgate/c1/pid)", counter.display(), home.path().display());
+        let record = run_change(home.path(), "c1", &["sh", "-c", &script], "200");
+        assert!(record.contains("lost=yes") && !record.contains("status="), "{record}");
+        run_change(home.path(), "c1", &["sh", "-c", &script], "20");
+        assert_eq!(std::fs::read_to_string(&counter).unwrap(), "x\n");
+    }
+}

@@ -1,0 +1,280 @@
+//! One host: its ssh connection, its service, and its server's two ports.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use reqwest::Url;
+use rustls::ClientConfig;
+use tokio::{
+    net::{TcpStream, UnixStream},
+    time::timeout,
+};
+
+use super::{
+    change, client_port, commands,
+    monitor::{self, Monitor, Sockets, Way},
+    service,
+    ssh::Connection,
+    tls, wire,
+};
+use crate::{
+    config::inventory::{self, Service},
+    core::{
+        gate::ClientPort,
+        view::{Failure, FailureKind, Health, Peer, Seen, ServerView, ServiceState, Varz},
+    },
+    fleet::{Change, Changed},
+};
+
+/// A command that changes something may need this much longer than the wait that it was given: sudo, a slow fork.
+const CHANGE_MARGIN: Duration = Duration::from_secs(10);
+/// More log lines than this say nothing more.
+const LOG_LINES: usize = 500;
+/// A log line is cut here.
+const LINE_MAX: usize = 2000;
+
+/// A host of the inventory, ready to be used.
+pub struct Host {
+    inventory: inventory::Host,
+    address: String,
+    connection: Arc<Connection>,
+    monitor: Monitor,
+    client_tls: Arc<ClientConfig>,
+}
+
+impl Host {
+    /// Prepares a host; connects to nothing. `address` is what its ssh destination leads to, `directory` is for
+    /// sockets, `number` tells hosts apart in it.
+    ///
+    /// # Errors
+    /// A URL or TLS file of the inventory can't be used.
+    pub fn new(
+        host: inventory::Host,
+        address: String,
+        directory: &Path,
+        number: usize,
+        tls: &mut tls::Cache,
+    ) -> Result<Self, Failure> {
+        let connection = Arc::new(Connection::new(host.ssh.clone(), directory.to_owned()));
+        let url = match &host.monitoring.url {
+            Some(template) => {
+                let text = template.render(&host.name, &address, &host.server_name);
+                let url = Url::parse(&text)
+                    .map_err(|error| Failure::new(FailureKind::NotAsked, format!("monitoring url {text}: {error}")))?;
+                Some(url)
+            }
+            None => None,
+        };
+        let secure = url.as_ref().is_some_and(|url| url.scheme() == "https");
+        let monitor_tls = if secure { tls.get(&host.monitoring.tls)? } else { tls.plain()? };
+        let ways = monitor::ways(host.monitoring.via, url, &address);
+        let sockets = Sockets::new(directory.to_owned(), format!("f{number}-"));
+        let monitor = Monitor::new(ways, Arc::clone(&connection), monitor_tls, sockets)?;
+        let client_tls = tls.get(&host.client.tls)?;
+        Ok(Self { inventory: host, address, connection, monitor, client_tls })
+    }
+
+    /// Its name in the inventory.
+    pub fn name(&self) -> &str {
+        &self.inventory.name
+    }
+
+    /// What the inventory says of it.
+    pub fn inventory(&self) -> &inventory::Host {
+        &self.inventory
+    }
+
+    /// How its monitoring port is reached, in words.
+    pub fn monitored_by(&self) -> String {
+        match self.monitor.way() {
+            Some(Way::Direct(url)) => format!("{url} direct"),
+            Some(Way::Forward(url)) => format!("{url} via ssh"),
+            Some(Way::Curl(url)) => format!("{url} via curl on the host"),
+            None => "no url".into(),
+        }
+    }
+
+    /// Opens the ssh connection.
+    ///
+    /// # Errors
+    /// Why it could not be opened.
+    pub async fn connect(&self) -> Result<(), Failure> {
+        self.connection.session().await.map(drop)
+    }
+
+    /// Whether a change would have the privileges that it needs.
+    ///
+    /// # Errors
+    /// What sudo said.
+    pub async fn sudo(&self, limit: Duration) -> Result<(), Failure> {
+        if self.inventory.become_ == inventory::Become::None {
+            return Ok(());
+        }
+        let output = self.connection.run(&commands::sudo(), limit).await?;
+        if output.status == Some(0) { Ok(()) } else { Err(change::refused(&output)) }
+    }
+
+    /// What its service manager says.
+    ///
+    /// # Errors
+    /// The host or its service manager can't be asked.
+    pub async fn service(&self, limit: Duration) -> Seen<ServiceState> {
+        let remote = commands::service_state(&self.inventory.service, self.inventory.become_);
+        let output = self.connection.run(&remote, limit).await?;
+        service::parse(&self.inventory.service, &output)
+    }
+
+    /// The same, and a failure where a later change would not have the privileges that it needs.
+    ///
+    /// # Errors
+    /// As [`Host::service`] and [`Host::sudo`].
+    pub async fn service_as_root(&self, limit: Duration) -> Seen<ServiceState> {
+        self.connect().await?;
+        let (sudo, service) = tokio::join!(self.sudo(limit), self.service(limit));
+        sudo.and(service)
+    }
+
+    /// Begins or attaches to a change; see [`Fleet::change`](crate::fleet::Fleet::change).
+    ///
+    /// # Errors
+    /// The host can't be reached or would not run it.
+    pub async fn change(&self, change: &Change, wait: Duration) -> Result<Changed, Failure> {
+        let remote = commands::change(&self.inventory.service, self.inventory.become_, change, wait);
+        let output = self.connection.run(&remote, wait + CHANGE_MARGIN).await?;
+        change::parse(&output)
+    }
+
+    /// What its server says over the monitoring port; the service is not asked.
+    pub async fn server(&self, limit: Duration) -> ServerView {
+        let (varz, health, routes) = tokio::join!(self.varz(limit), self.health(limit), self.routes(limit));
+        self.view(varz, health, routes)
+    }
+
+    /// The same without routes, and its client port.
+    pub async fn server_and_client(&self, limit: Duration) -> (ServerView, Seen<ClientPort>) {
+        let (varz, health) = tokio::join!(self.varz(limit), self.health(limit));
+        let client = self.client_port(varz.as_ref(), limit).await;
+        let routes = Err(Failure::new(FailureKind::NotAsked, "its own routes were not asked for"));
+        (self.view(varz, health, routes), client)
+    }
+
+    fn view(&self, varz: Seen<Varz>, health: Seen<Health>, routes: Seen<Vec<Peer>>) -> ServerView {
+        ServerView {
+            host: self.inventory.name.clone(),
+            server_name: self.inventory.server_name.clone(),
+            zone: self.inventory.zone.clone(),
+            at: Timestamp::now(),
+            varz,
+            health,
+            routes,
+            service: Err(Failure::new(FailureKind::NotAsked, "the service was not looked at")),
+        }
+    }
+
+    async fn varz(&self, limit: Duration) -> Seen<Varz> {
+        let (code, body) = self.monitor.get("/varz", limit).await?;
+        answered(code, "/varz")?;
+        wire::varz(&body)
+    }
+
+    async fn health(&self, limit: Duration) -> Seen<Health> {
+        let (code, body) = self.monitor.get("/healthz?details=true", limit).await?;
+        wire::health(code, &body)
+    }
+
+    /// Whom its server has routes to.
+    ///
+    /// # Errors
+    /// The monitoring port does not answer.
+    pub async fn routes(&self, limit: Duration) -> Seen<Vec<Peer>> {
+        let (code, body) = self.monitor.get("/routez", limit).await?;
+        answered(code, "/routez")?;
+        wire::routes(&body)
+    }
+
+    async fn client_port(&self, varz: Result<&Varz, &Failure>, limit: Duration) -> Seen<ClientPort> {
+        let varz =
+            varz.map_err(|_| Failure::new(FailureKind::NotAsked, "not asked: the server does not answer yet"))?;
+        match timeout(limit, self.talk(varz)).await {
+            Ok(result) => result,
+            Err(_) => Err(Failure::new(FailureKind::Timeout, "client port: no answer in time")),
+        }
+    }
+
+    async fn talk(&self, varz: &Varz) -> Seen<ClientPort> {
+        let id = Some(varz.server_id.as_str());
+        if let Some(template) = &self.inventory.client.url {
+            let text = template.render(&self.inventory.name, &self.address, &self.inventory.server_name);
+            let url = Url::parse(&text)
+                .map_err(|error| Failure::new(FailureKind::NotAsked, format!("client url {text}: {error}")))?;
+            let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+            let stream = tcp(host, url.port().unwrap_or(varz.client_port)).await?;
+            return client_port::check(stream, &self.client_tls, url.scheme() == "tls", host, id).await;
+        }
+        match self.monitor.way() {
+            Some(Way::Direct(_)) | None => {
+                let stream = tcp(&self.address, varz.client_port).await?;
+                client_port::check(stream, &self.client_tls, false, &self.address, id).await
+            }
+            Some(Way::Forward(_) | Way::Curl(_)) => {
+                let any = matches!(varz.client_host.as_str(), "" | "0.0.0.0" | "::" | "localhost");
+                let inside = if any { "127.0.0.1" } else { varz.client_host.as_str() };
+                let socket = self.monitor.forward(inside, varz.client_port).await?;
+                let stream = UnixStream::connect(&socket).await.map_err(|error| {
+                    Failure::new(FailureKind::Unreachable, format!("client port through ssh: {error}"))
+                })?;
+                client_port::check(stream, &self.client_tls, false, &self.address, id).await
+            }
+        }
+    }
+
+    /// The server's log since a time by the host's clock, or its last lines.
+    ///
+    /// # Errors
+    /// The log can't be read; an empty one is a failure too, since a start always logs.
+    pub async fn log(&self, since: Option<Timestamp>, limit: Duration) -> Seen<Vec<String>> {
+        let since = since.map_or(0, Timestamp::as_second);
+        let remote = commands::log(&self.inventory.service, self.inventory.become_, since);
+        let output = self.connection.run(&remote, limit).await?;
+        if output.status != Some(0) && output.stdout.trim().is_empty() {
+            return Err(change::refused(&output));
+        }
+        let lines: Vec<String> = output.stdout.lines().map(|line| line.chars().take(LINE_MAX).collect()).collect();
+        if lines.is_empty() {
+            // journalctl prints nothing, and succeeds, where the user may not read the journal.
+            let text = format!("{} printed nothing: may the user read it?", remote.name());
+            return Err(Failure::new(FailureKind::Command, text));
+        }
+        let skip = lines.len().saturating_sub(LOG_LINES);
+        Ok(lines.into_iter().skip(skip).collect())
+    }
+
+    /// Where the log is kept, in words.
+    pub fn log_source(&self) -> String {
+        match &self.inventory.service {
+            Service::Systemd { unit } => format!("journalctl -u {unit}"),
+            Service::Docker { container } => format!("docker logs {container}"),
+            Service::Podman { container } => format!("podman logs {container}"),
+            Service::Command { logs: Some(logs), .. } => logs.join(" "),
+            Service::Command { logs: None, .. } => "no logs command".into(),
+        }
+    }
+}
+
+async fn tcp(host: &str, port: u16) -> Result<TcpStream, Failure> {
+    TcpStream::connect((host, port)).await.map_err(|error| {
+        let kind = match error.kind() {
+            std::io::ErrorKind::ConnectionRefused => FailureKind::Refused,
+            std::io::ErrorKind::TimedOut => FailureKind::Timeout,
+            _ => FailureKind::Unreachable,
+        };
+        Failure::new(kind, format!("client port {host}:{port}: {error}"))
+    })
+}
+
+fn answered(code: u16, path: &str) -> Result<(), Failure> {
+    if code == 200 {
+        return Ok(());
+    }
+    Err(Failure::new(FailureKind::Protocol, format!("{path}: HTTP {code}")))
+}

@@ -1,0 +1,287 @@
+//! One multiplexed ssh connection a host, by the operator's own `ssh`: aliases, jump hosts, agent, certificates and
+//! known_hosts work as they do by hand. Host keys are checked strictly, passwords are never asked for.
+
+use std::{num::NonZeroUsize, path::PathBuf, process::ExitStatus, sync::Arc, time::Duration};
+
+use openssh::{ControlPersist, KnownHosts, OwningCommand, Session, SessionBuilder, Stdio};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    sync::{Mutex, Semaphore},
+    time::timeout,
+};
+
+use super::commands::Remote;
+use crate::{
+    config::inventory::{Mux, Ssh},
+    core::view::{Failure, FailureKind},
+};
+
+/// Commands at once on one connection: sshd's default `MaxSessions` is 10, and a port forward takes one too.
+const CHANNELS: usize = 8;
+/// A frozen connection is given up after three of these without an answer (`ServerAliveCountMax`).
+const ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// An unused master ends by itself, should this process be killed.
+const PERSIST_SECONDS: NonZeroUsize = NonZeroUsize::new(60).unwrap();
+/// Output beyond this is dropped: no command of ours prints more, and a broken host must not fill our memory.
+const OUTPUT_MAX: u64 = 1 << 20;
+
+/// A host's connection, opened when first used and again when lost.
+pub struct Connection {
+    ssh: Ssh,
+    directory: PathBuf,
+    session: Mutex<Option<Arc<Session>>>,
+    channels: Semaphore,
+}
+
+/// What a command on a host left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// The exit status; none where a signal ended it.
+    pub status: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Connection {
+    /// A connection that keeps its control socket in `directory`, which must be private and of a short path.
+    pub fn new(ssh: Ssh, directory: PathBuf) -> Self {
+        Self { ssh, directory, session: Mutex::new(None), channels: Semaphore::new(CHANNELS) }
+    }
+
+    /// The open session; opens it where there is none.
+    ///
+    /// # Errors
+    /// ssh could not connect: [`FailureKind`] tells the host key, the credentials and the network apart.
+    pub async fn session(&self) -> Result<Arc<Session>, Failure> {
+        let mut slot = self.session.lock().await;
+        if let Some(session) = &*slot {
+            return Ok(Arc::clone(session));
+        }
+        let session = Arc::new(self.connect().await?);
+        *slot = Some(Arc::clone(&session));
+        Ok(session)
+    }
+
+    /// Runs a command and returns what it printed, whatever its exit status.
+    ///
+    /// # Errors
+    /// The host could not be reached, or there was no answer within `limit`. The command itself may go on.
+    pub async fn run(&self, remote: &Remote, limit: Duration) -> Result<Output, Failure> {
+        // Connecting has a limit of its own; what is left of ours is for the command.
+        let session = self.session().await?;
+        let result = timeout(limit, self.run_on(&session, remote)).await;
+        match result {
+            Ok(Ok(output)) => Ok(output),
+            Ok(Err(failure)) => {
+                self.forget(&session).await;
+                Err(failure)
+            }
+            Err(_) => {
+                self.forget_if_dead(&session).await;
+                let text = format!("{}: no answer over ssh within {}", remote.name(), seconds(limit));
+                Err(Failure::new(FailureKind::Timeout, text))
+            }
+        }
+    }
+
+    async fn run_on(&self, session: &Arc<Session>, remote: &Remote) -> Result<Output, Failure> {
+        // The semaphore is never closed.
+        let _channel = self.channels.acquire().await;
+        let argv = remote.argv();
+        let mut command: OwningCommand<Arc<Session>> = Arc::clone(session).arc_command(argv[0].clone());
+        command.args(&argv[1..]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().await.map_err(|error| lost(&error))?;
+        let (stdout, stderr) = (child.stdout().take(), child.stderr().take());
+        let (stdout, stderr) = tokio::join!(read(stdout), read(stderr));
+        let status = match child.wait().await {
+            Ok(status) => code(status),
+            // The multiplexer reports 127 as an error of its own (openssh, `native_mux_impl/child.rs`).
+            Err(openssh::Error::Remote(_)) => Some(127),
+            Err(openssh::Error::RemoteProcessTerminated) if session.check().await.is_ok() => None,
+            Err(error) => return Err(lost(&error)),
+        };
+        Ok(Output { status, stdout, stderr })
+    }
+
+    /// Drops a session that failed, so that the next use connects anew.
+    async fn forget(&self, session: &Arc<Session>) {
+        let mut slot = self.session.lock().await;
+        if slot.as_ref().is_some_and(|current| Arc::ptr_eq(current, session)) {
+            *slot = None;
+        }
+    }
+
+    async fn forget_if_dead(&self, session: &Arc<Session>) {
+        if !matches!(timeout(Duration::from_secs(1), session.check()).await, Ok(Ok(()))) {
+            self.forget(session).await;
+        }
+    }
+
+    async fn connect(&self) -> Result<Session, Failure> {
+        let builder = self.builder();
+        let destination = self.ssh.destination.as_str();
+        let connect = async {
+            match self.ssh.mux {
+                Mux::Native => builder.connect_mux(destination).await,
+                Mux::Process => builder.connect(destination).await,
+            }
+        };
+        // ssh's own ConnectTimeout does not cover authentication, nor a ProxyCommand that hangs.
+        let limit = self.ssh.connect_timeout + Duration::from_secs(5);
+        match timeout(limit, connect).await {
+            Ok(Ok(session)) => Ok(session),
+            Ok(Err(error)) => Err(refused(destination, &error)),
+            Err(_) => {
+                let text = format!("ssh {destination}: no connection within {}", seconds(limit));
+                Err(Failure::new(FailureKind::Timeout, text))
+            }
+        }
+    }
+
+    fn builder(&self) -> SessionBuilder {
+        let mut builder = SessionBuilder::default();
+        builder
+            .known_hosts_check(KnownHosts::Strict)
+            .connect_timeout(self.ssh.connect_timeout)
+            .server_alive_interval(ALIVE_INTERVAL)
+            .control_directory(&self.directory)
+            .control_persist(ControlPersist::IdleFor(PERSIST_SECONDS));
+        if let Some(user) = &self.ssh.user {
+            builder.user(user.clone());
+        }
+        if let Some(port) = self.ssh.port {
+            builder.port(port);
+        }
+        if let Some(identity) = &self.ssh.identity {
+            builder.keyfile(identity);
+        }
+        if let Some(config) = &self.ssh.config {
+            builder.config_file(config);
+        }
+        if let Some(known_hosts) = &self.ssh.known_hosts {
+            builder.user_known_hosts_file(known_hosts);
+        }
+        if !self.ssh.jump.is_empty() {
+            builder.jump_hosts(&self.ssh.jump);
+        }
+        builder
+    }
+}
+
+async fn read(stream: Option<impl AsyncRead + Unpin>) -> String {
+    let Some(mut stream) = stream else { return String::new() };
+    let mut bytes = Vec::new();
+    // A read that fails leaves what was read; that the connection is lost shows in the exit status.
+    let _ = (&mut stream).take(OUTPUT_MAX).read_to_end(&mut bytes).await;
+    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn code(status: ExitStatus) -> Option<i32> {
+    status.code()
+}
+
+/// The whole chain of causes on one line: openssh's own message hides what ssh said.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+fn lost(error: &openssh::Error) -> Failure {
+    Failure::new(FailureKind::Unreachable, format!("ssh connection lost: {}", chain(error)))
+}
+
+/// ssh tells the reason only in its words (`ssh.c`, `sshconnect.c`, `sshconnect2.c` of OpenSSH).
+fn refused(destination: &str, error: &openssh::Error) -> Failure {
+    let text = match error {
+        openssh::Error::Connect(cause) => cause.to_string(),
+        other => chain(other),
+    };
+    let text = ssh_words(&text);
+    Failure::new(kind_of(&text), format!("ssh {destination}: {text}"))
+}
+
+fn kind_of(text: &str) -> FailureKind {
+    let has = |marks: &[&str]| marks.iter().any(|mark| text.contains(mark));
+    if has(&["ost key verification failed", "REMOTE HOST IDENTIFICATION HAS CHANGED", "host key is known"]) {
+        FailureKind::HostKey
+    } else if has(&["Permission denied", "Too many authentication failures"]) {
+        FailureKind::Denied
+    } else if has(&["Connection refused"]) {
+        FailureKind::Refused
+    } else if has(&["timed out"]) {
+        FailureKind::Timeout
+    } else {
+        FailureKind::Unreachable
+    }
+}
+
+/// The telling line of what ssh printed: its banner about a changed key is fifteen lines of capitals and at signs.
+fn ssh_words(text: &str) -> String {
+    if text.contains("REMOTE HOST IDENTIFICATION HAS CHANGED") {
+        return "the host key is not the one in known_hosts (host key verification failed)".into();
+    }
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    if let Some(line) = lines.iter().find(|line| line.contains("host key is known")) {
+        return format!("{} (host key verification failed)", line.trim_end_matches('.'));
+    }
+    lines.last().map_or_else(|| "no reason given".into(), |line| (*line).to_owned())
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{} s", duration.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, kind: FailureKind, words: &str) {
+        let found = ssh_words(text);
+        assert_eq!((kind_of(&found), found.as_str()), (kind, words));
+    }
+
+    #[test]
+    fn ssh_failures_are_told_apart() {
+        check(
+            "connect to host 10.0.0.1 port 22: Connection refused\r\n",
+            FailureKind::Refused,
+            "connect to host 10.0.0.1 port 22: Connection refused",
+        );
+        check(
+            "connect to host 10.0.0.1 port 22: Connection timed out",
+            FailureKind::Timeout,
+            "connect to host 10.0.0.1 port 22: Connection timed out",
+        );
+        check(
+            "Could not resolve hostname nope: Name or service not known",
+            FailureKind::Unreachable,
+            "Could not resolve hostname nope: Name or service not known",
+        );
+        check(
+            "deploy@h1: Permission denied (publickey).",
+            FailureKind::Denied,
+            "deploy@h1: Permission denied (publickey).",
+        );
+        check(
+            "No ED25519 host key is known for h1 and you have requested strict checking.\r\nHost key verification failed.",
+            FailureKind::HostKey,
+            "No ED25519 host key is known for h1 and you have requested strict checking (host key verification failed)",
+        );
+        check(
+            "@@@@@@@\n@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\n@@@@\nHost key verification failed.",
+            FailureKind::HostKey,
+            "the host key is not the one in known_hosts (host key verification failed)",
+        );
+    }
+}

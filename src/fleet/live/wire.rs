@@ -1,0 +1,203 @@
+//! The JSON that nats-server sends, as far as it is needed, and how it becomes a view.
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::core::view::{Failure, FailureKind, Health, HealthError, Meta, Peer, Varz};
+
+#[derive(Deserialize)]
+struct WireVarz {
+    server_id: String,
+    #[serde(default)]
+    server_name: String,
+    version: String,
+    start: Timestamp,
+    now: Timestamp,
+    #[serde(default)]
+    host: String,
+    port: u16,
+    #[serde(default)]
+    auth_required: bool,
+    #[serde(default)]
+    tls_required: bool,
+    #[serde(default)]
+    connections: u64,
+    #[serde(default)]
+    leafnodes: u64,
+    #[serde(default)]
+    remotes: u64,
+    #[serde(default)]
+    cluster: WireCluster,
+    #[serde(default)]
+    jetstream: WireJetStream,
+}
+
+#[derive(Deserialize, Default)]
+struct WireCluster {
+    #[serde(default)]
+    name: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+struct WireJetStream {
+    #[serde(default)]
+    config: Option<serde::de::IgnoredAny>,
+    #[serde(default)]
+    meta: Option<WireMeta>,
+}
+
+#[derive(Deserialize)]
+struct WireMeta {
+    #[serde(default)]
+    leader: String,
+    #[serde(default)]
+    cluster_size: u32,
+}
+
+/// Reads `/varz`.
+///
+/// # Errors
+/// The text is not the answer of a nats-server.
+pub fn varz(body: &str) -> Result<Varz, Failure> {
+    let wire: WireVarz = json("/varz", body)?;
+    Ok(Varz {
+        server_name: if wire.server_name.is_empty() { wire.server_id.clone() } else { wire.server_name },
+        server_id: wire.server_id,
+        version: wire.version,
+        start: wire.start,
+        now: wire.now,
+        cluster: wire.cluster.name.filter(|name| !name.is_empty()),
+        client_host: wire.host,
+        client_port: wire.port,
+        tls_required: wire.tls_required,
+        auth_required: wire.auth_required,
+        connections: wire.connections,
+        leafnodes: wire.leafnodes,
+        remotes: wire.remotes,
+        jetstream: wire.jetstream.config.is_some(),
+        meta: wire.jetstream.meta.map(|meta| Meta {
+            leader: Some(meta.leader).filter(|leader| !leader.is_empty()),
+            size: meta.cluster_size,
+        }),
+    })
+}
+
+#[derive(Deserialize)]
+struct WireHealth {
+    #[serde(default)]
+    status: String,
+    #[serde(default)]
+    error: Option<String>,
+    #[serde(default)]
+    errors: Vec<HealthError>,
+}
+
+/// Reads `/healthz?details=true`. With `details` errors could come under HTTP 200 before 2.10.24, and 2.9 does not
+/// know the parameter and gives one text: the body decides, not the status.
+///
+/// # Errors
+/// The text is not an answer of healthz.
+pub fn health(code: u16, body: &str) -> Result<Health, Failure> {
+    let wire: WireHealth = json("/healthz", body)?;
+    let mut errors = wire.errors;
+    let plain = |error: String| HealthError { kind: String::new(), error, account: None, stream: None, consumer: None };
+    if errors.is_empty() {
+        errors.extend(wire.error.filter(|error| !error.is_empty()).map(plain));
+    }
+    if errors.is_empty() && wire.status != "ok" {
+        errors.push(plain(format!("status {:?}", wire.status)));
+    }
+    Ok(Health { code, errors })
+}
+
+#[derive(Deserialize)]
+struct WireRoutes {
+    #[serde(default)]
+    routes: Vec<WireRoute>,
+}
+
+#[derive(Deserialize)]
+struct WireRoute {
+    #[serde(default)]
+    remote_id: String,
+    #[serde(default)]
+    remote_name: Option<String>,
+}
+
+/// Reads `/routez`: one entry a peer, however many routes of the pool lead to it.
+///
+/// # Errors
+/// The text is not an answer of routez.
+pub fn routes(body: &str) -> Result<Vec<Peer>, Failure> {
+    let wire: WireRoutes = json("/routez", body)?;
+    let mut peers: Vec<Peer> = Vec::new();
+    for route in wire.routes.into_iter().filter(|route| !route.remote_id.is_empty()) {
+        if !peers.iter().any(|peer| peer.server_id == route.remote_id) {
+            peers.push(Peer { server_id: route.remote_id, server_name: route.remote_name });
+        }
+    }
+    Ok(peers)
+}
+
+fn json<T: for<'de> Deserialize<'de>>(path: &str, body: &str) -> Result<T, Failure> {
+    serde_json::from_str(body).map_err(|error| {
+        let start: String = body.chars().take(60).collect();
+        let text = format!("{path}: this is not a nats-server's answer ({error}): {start:?}");
+        Failure::new(FailureKind::Protocol, text)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn varz_of_a_clustered_server_is_read() {
+        let body = r#"{"server_id":"NA","server_name":"n1","version":"2.15.1","host":"10.0.0.1","port":4222,
+            "auth_required":true,"start":"2026-11-22T12:00:00.5Z","now":"2026-11-22T12:00:10Z","connections":3,
+            "remotes":2,"cluster":{"name":"lab"},"jetstream":{"config":{"max_memory":1},
+            "meta":{"name":"lab","leader":"n2","peer":"x","cluster_size":3}}}"#;
+        let varz = varz(body).unwrap();
+        assert_eq!((varz.server_name.as_str(), varz.client_port, varz.jetstream), ("n1", 4222, true));
+        assert_eq!(varz.meta, Some(Meta { leader: Some("n2".into()), size: 3 }));
+        assert!(varz.auth_required && !varz.tls_required);
+    }
+
+    #[test]
+    fn a_lone_server_has_neither_cluster_nor_meta() {
+        let body = r#"{"server_id":"NA","version":"2.10.26","host":"0.0.0.0","port":4222,"cluster":{},"jetstream":{},
+            "start":"2026-11-22T12:00:00Z","now":"2026-11-22T12:00:10Z"}"#;
+        let varz = varz(body).unwrap();
+        assert_eq!((varz.cluster.as_deref(), varz.jetstream, varz.meta.clone()), (None, false, None));
+        assert!(!varz.named());
+    }
+
+    fn check(code: u16, body: &str, ok: bool, summary: &str) {
+        let health = health(code, body).unwrap();
+        assert_eq!((health.ok(), health.summary().as_str()), (ok, summary));
+    }
+
+    #[test]
+    fn health_is_read_in_every_form() {
+        check(200, r#"{"status":"ok"}"#, true, "ok");
+        check(503, r#"{"status":"unavailable","error":"JetStream not enabled"}"#, false, "503: JetStream not enabled");
+        let typed = r#"{"status":"error","errors":[{"type":"STREAM","account":"A","stream":"S","error":"S is not current"},
+            {"type":"CONSUMER","error":"c"}]}"#;
+        check(503, typed, false, "503: S is not current (and 1 more)");
+        check(200, typed, false, "200: S is not current (and 1 more)");
+        check(200, r#"{"status":"na"}"#, false, r#"200: status "na""#);
+    }
+
+    #[test]
+    fn pooled_routes_are_one_peer() {
+        let body = r#"{"routes":[{"remote_id":"A","remote_name":"n1"},{"remote_id":"A","remote_name":"n1"},{"remote_id":"B"}]}"#;
+        assert_eq!(routes(body).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn what_is_not_nats_is_said_so() {
+        let failure = varz("<html>it works</html>").unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Protocol);
+        assert!(failure.detail.contains("<html>"), "{failure}");
+    }
+}

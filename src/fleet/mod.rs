@@ -1,0 +1,95 @@
+//! The one seam between decisions and the world: what a roll may observe and change.
+//!
+//! [`live`] is the real one: ssh, the hosts' service managers, the servers' monitoring and client ports. Everything
+//! above this trait can be run against something else that implements it.
+
+pub mod live;
+
+use std::{future::Future, time::Duration};
+
+use jiff::Timestamp;
+
+use crate::core::{
+    gate::Look,
+    halt::Evidence,
+    view::{Failure, Seen, ServiceState, View},
+};
+
+/// The servers of one cluster and the hosts that they run on.
+pub trait Fleet: Send + Sync {
+    /// The controller's clock.
+    fn now(&self) -> Timestamp;
+
+    /// Observes every server through its monitoring port, and the service manager of each host in `inspect`.
+    /// Whatever can't be observed is a failure in the view; the call itself can't fail.
+    fn observe(&self, inspect: &[String], timeout: Duration) -> impl Future<Output = View> + Send;
+
+    /// Asks the host's service manager for the server's state.
+    fn service(&self, host: &str, timeout: Duration) -> impl Future<Output = Seen<ServiceState>> + Send;
+
+    /// Starts `change` on the host, or attaches to it where its id was begun already, and waits until it has ended or
+    /// `wait` is over. A change runs detached on the host: losing the connection, or this process, does not end it,
+    /// and asking again does not repeat it.
+    ///
+    /// # Errors
+    /// The host can't be reached or used. Whether the change was begun is then not known: ask again.
+    fn change(
+        &self,
+        host: &str,
+        change: &Change,
+        wait: Duration,
+    ) -> impl Future<Output = Result<Changed, Failure>> + Send;
+
+    /// One look at a restarted server: itself, its host, its client port, and what its peers see.
+    fn look(&self, host: &str, timeout: Duration) -> impl Future<Output = Look> + Send;
+
+    /// Gathers what is needed to tell why a server is not back. `since` is the host's own clock at the start of the
+    /// restart, where known.
+    fn evidence(
+        &self,
+        host: &str,
+        since: Option<Timestamp>,
+        timeout: Duration,
+    ) -> impl Future<Output = Evidence> + Send;
+}
+
+/// A change to one host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Unique: the host does each id at most once.
+    pub id: String,
+    /// What to do.
+    pub what: Action,
+    /// The host itself ends the change's command after this long.
+    pub limit: Duration,
+}
+
+/// What a change does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Stop the server through its service manager.
+    Stop,
+    /// Start it through its service manager.
+    Start,
+}
+
+/// How far a change is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Changed {
+    /// It still runs.
+    Running,
+    /// It ended.
+    Ended {
+        /// The exit status of its command; 124 when the host's own limit ended it.
+        status: i32,
+        /// What it printed, shortened to the last few kilobytes.
+        output: String,
+        /// When it began, by the host's clock.
+        began: Option<Timestamp>,
+    },
+    /// It was begun, and died without leaving a result: the host was rebooted, or its process was killed.
+    Lost {
+        /// When it began, by the host's clock.
+        began: Option<Timestamp>,
+    },
+}

@@ -1,0 +1,123 @@
+//! Events in words, one line each.
+
+use crate::core::{event::Event, gate::Waiting, halt::Halt, safety::Objection};
+
+/// How loud a line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// Something went on.
+    Plain,
+    /// Something ended well.
+    Good,
+    /// The roll waits, or was asked to stop.
+    Wait,
+    /// The roll stopped.
+    Bad,
+}
+
+/// One event in words: the host that it is about, and what happened; none for what needs no line.
+pub fn line(event: &Event) -> Option<(Tone, String, String)> {
+    let say = |tone, host: &str, text: String| Some((tone, host.to_owned(), text));
+    match event {
+        Event::RunStarted { plan, .. } => {
+            let text = format!("{} of {} on {}", plan.playbook, count(plan.turns_allowed(), "server"), plan.cluster);
+            say(Tone::Plain, "", text)
+        }
+        Event::SafetyWaiting { host, objections } => {
+            say(Tone::Wait, host, format!("not safe yet: {}", objections_text(objections)))
+        }
+        Event::TurnStarted { host, number, of, why, .. } => {
+            let why: Vec<_> = why.iter().map(ToString::to_string).collect();
+            say(Tone::Plain, host, format!("turn {number} of {of} ({})", why.join(", ")))
+        }
+        Event::StepStarted { host, step, .. } if step == "settle" => say(Tone::Plain, host, "settling".into()),
+        Event::StepStarted { .. } => None,
+        Event::Looked { waiting, .. } if waiting.is_empty() => None,
+        Event::Looked { host, waiting, .. } => say(Tone::Wait, host, format!("waiting for {}", waiting_text(waiting))),
+        Event::StepFinished { host, step, took_ms } => match step.as_str() {
+            "stop" => say(Tone::Plain, host, format!("stopped in {}", span(*took_ms))),
+            "start" => say(Tone::Plain, host, format!("started in {}", span(*took_ms))),
+            "gate" => say(Tone::Good, host, format!("ready {} after its start", span(*took_ms))),
+            _ => None,
+        },
+        Event::TurnFinished { host, took_ms, unready_ms, version } => {
+            let version = version.as_deref().map(|version| format!(", now {version}")).unwrap_or_default();
+            let text = format!("done in {}, not ready for {}{version}", span(*took_ms), span(*unready_ms));
+            say(Tone::Good, host, text)
+        }
+        Event::Paused { for_ms } => say(Tone::Plain, "", format!("pausing for {}", span(*for_ms))),
+        Event::StopRequested { signal, at_once: false } => {
+            let text = format!("{signal}: stopping at the next safe point; once more stops at once");
+            say(Tone::Wait, "", text)
+        }
+        Event::StopRequested { signal, at_once: true } => say(Tone::Bad, "", format!("{signal}: stopping at once")),
+        Event::Finished { .. } | Event::Halted { .. } | Event::Refused { .. } | Event::Interrupted { .. } => None,
+    }
+}
+
+/// The end of a run in words, without what a halt tells at length.
+pub fn end(event: &Event) -> Option<String> {
+    match event {
+        Event::Finished { done, untouched, took_ms } => {
+            let mut text = format!("done: {} in {}", count(done.len(), "server"), span(*took_ms));
+            if !untouched.is_empty() {
+                text.push_str(&format!("; left for later: {}", untouched.join(", ")));
+            }
+            Some(text)
+        }
+        Event::Interrupted { in_doubt, done, untouched, next } => {
+            let list = |hosts: &[String]| if hosts.is_empty() { "none".to_owned() } else { hosts.join(", ") };
+            let mut text = format!("interrupted; done: {}; untouched: {}", list(done), list(untouched));
+            if let Some(doubt) = in_doubt {
+                text.push_str(&format!(
+                    "\nin doubt: the {} of {}; what was begun on the host goes on there",
+                    doubt.step, doubt.host
+                ));
+            }
+            for step in next {
+                text.push_str(&format!("\n  {step}"));
+            }
+            Some(text)
+        }
+        _ => None,
+    }
+}
+
+/// What a wait waits for, in one line.
+pub fn waiting_text(waiting: &[Waiting]) -> String {
+    waiting.iter().map(|w| format!("{}: {}", w.condition.name(), w.reason)).collect::<Vec<_>>().join("; ")
+}
+
+fn objections_text(objections: &[Objection]) -> String {
+    objections.iter().map(|o| format!("{} ({})", o, o.name())).collect::<Vec<_>>().join("; ")
+}
+
+/// A time in the unit that a person would use.
+pub fn span(ms: u64) -> String {
+    match ms {
+        0..10_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        10_000..120_000 => format!("{} s", ms / 1000),
+        _ => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1000),
+    }
+}
+
+pub(super) fn count(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
+/// What a halt's title says.
+pub(super) fn title(halt: &Halt) -> String {
+    halt.cause.headline(&halt.host, &halt.step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_read_well() {
+        for (ms, text) in [(0, "0.0 s"), (1234, "1.2 s"), (12_345, "12 s"), (125_000, "2 min 5 s")] {
+            assert_eq!(span(ms), text);
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The loop: turn after turn, step after step; decide, record, act, observe, judge.
+//!
+//! Decisions are those of [`core`](crate::core); this module gives them fresh facts and carries them out.
+
+mod gate;
+mod recorder;
+mod roll;
+pub mod shutdown;
+mod turn;
+
+pub use recorder::{RecordError, Recorder};
+pub use roll::{Outcome, Run, RunError, roll};
+
+use std::time::Duration;
+
+/// One observation of the whole cluster: healthz can take 1.9 s where an account can't be resolved (measured), and a
+/// first ssh connection some seconds.
+pub const OBSERVE_TIMEOUT: Duration = Duration::from_secs(5);

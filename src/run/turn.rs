@@ -1,0 +1,184 @@
+//! One server's passage: the steps of the playbook, in order.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    gate,
+    roll::{Roller, Stop},
+};
+use crate::{
+    core::{
+        event::Event,
+        gate::{Baseline, Gate},
+        halt::Cause,
+        millis,
+        plan::Turn,
+        playbook::Step,
+        view::{FailureKind, Phase},
+    },
+    fleet::{Action, Change, Changed, Fleet},
+};
+
+/// One request to the host waits this long for the change's end before it is asked again, so that a frozen link is
+/// noticed long before a lame duck of minutes would have ended.
+const CHANGE_POLL: Duration = Duration::from_secs(20);
+/// A host that can't be reached for this long in the middle of a change halts the roll. A switch that reboots, or a
+/// spanning tree that settles, takes up to a minute.
+const RECONNECT_FOR: Duration = Duration::from_secs(60);
+/// What the host's own limit leaves to us for noticing it.
+const LIMIT_MARGIN: Duration = Duration::from_secs(15);
+/// One question to a host's service manager.
+const SERVICE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the steps of a turn hand on to each other.
+pub(super) struct Passage {
+    /// The host.
+    pub(super) host: String,
+    /// The gate, which remembers across gate and settle.
+    pub(super) gate: Gate,
+    /// When the server was told to stop.
+    pub(super) down_since: Option<Instant>,
+    /// The first good look of the streak that opened the gate.
+    pub(super) ready_at: Option<Instant>,
+    /// When the start began, by the host's clock.
+    pub(super) started: Option<Timestamp>,
+    /// When the gate must have opened, and the server have settled.
+    pub(super) deadline: Option<Instant>,
+    /// The longest that one look may take.
+    pub(super) look_timeout: Duration,
+    /// What runs now.
+    pub(super) version: Option<String>,
+}
+
+/// Takes one turn.
+pub(super) async fn take<F: Fleet>(roller: &mut Roller<'_, F>, turn: &Turn, baseline: Baseline) -> Result<(), Stop> {
+    let began = Instant::now();
+    let looks = roller.run.plan.steps.iter().find_map(|step| match step {
+        Step::Gate(gate) => Some(gate.looks),
+        _ => None,
+    });
+    let mut passage = Passage {
+        host: turn.host.clone(),
+        gate: Gate::new(baseline, looks.unwrap_or(1)),
+        down_since: None,
+        ready_at: None,
+        started: None,
+        deadline: None,
+        look_timeout: Duration::from_secs(3),
+        version: None,
+    };
+    for step in roller.run.plan.steps.clone() {
+        let step_began = Instant::now();
+        let change = match &step {
+            Step::Stop(_) | Step::Start(_) => {
+                Some(format!("{}-{}-{}", roller.recorder.run(), passage.host, step.name()))
+            }
+            Step::Gate(_) | Step::Settle(_) => None,
+        };
+        roller.record(Event::StepStarted {
+            host: passage.host.clone(),
+            step: step.name().into(),
+            change: change.clone(),
+        })?;
+        match (&step, change) {
+            (Step::Stop(stop), Some(id)) => {
+                passage.down_since = Some(step_began);
+                let change = Change { id, what: Action::Stop, limit: stop.deadline };
+                carry_out(roller, &mut passage, &change, "stop").await?;
+                stopped(roller, &passage, step_began).await?;
+            }
+            (Step::Start(start), Some(id)) => {
+                let change = Change { id, what: Action::Start, limit: start.deadline };
+                carry_out(roller, &mut passage, &change, "start").await?;
+            }
+            (Step::Gate(step), _) => gate::wait(roller, &mut passage, step).await?,
+            (Step::Settle(step), _) => gate::settle(roller, &mut passage, step).await?,
+            (Step::Stop(_) | Step::Start(_), None) => {}
+        }
+        let took_ms = millis::of(step_began.elapsed());
+        roller.record(Event::StepFinished { host: passage.host.clone(), step: step.name().into(), took_ms })?;
+    }
+    let unready = passage.down_since.zip(passage.ready_at).map(|(down, ready)| ready.duration_since(down));
+    roller.record(Event::TurnFinished {
+        host: passage.host,
+        took_ms: millis::of(began.elapsed()),
+        unready_ms: millis::of(unready.unwrap_or_default()),
+        version: passage.version,
+    })?;
+    Ok(())
+}
+
+/// Begins a change and waits for its end, over as many connections as it takes.
+async fn carry_out<F: Fleet>(
+    roller: &mut Roller<'_, F>,
+    passage: &mut Passage,
+    change: &Change,
+    step: &str,
+) -> Result<(), Stop> {
+    let fleet = roller.fleet;
+    let began = Instant::now();
+    let mut lost_since: Option<Instant> = None;
+    let mut delays = reconnects();
+    let cause = loop {
+        match roller.attend(fleet.change(&passage.host, change, CHANGE_POLL.min(change.limit))).await? {
+            Ok(Changed::Ended { status: 0, began, .. }) | Ok(Changed::Lost { began }) => {
+                // A lost change is judged by what follows: the service's state after a stop, the gate after a start.
+                passage.started = began;
+                return Ok(());
+            }
+            Ok(Changed::Ended { status: 124, began, .. }) => {
+                passage.started = began;
+                break Cause::ChangeTimedOut;
+            }
+            Ok(Changed::Ended { status, output, began }) => {
+                passage.started = began;
+                break Cause::ChangeFailed { status: Some(status), output };
+            }
+            Ok(Changed::Running) if began.elapsed() > change.limit + LIMIT_MARGIN => break Cause::ChangeTimedOut,
+            Ok(Changed::Running) => {
+                lost_since = None;
+                delays = reconnects();
+            }
+            Err(failure)
+                if matches!(failure.kind, FailureKind::Sudo | FailureKind::Command | FailureKind::NotAsked) =>
+            {
+                break Cause::ChangeFailed { status: None, output: failure.detail };
+            }
+            Err(failure) => {
+                let since = *lost_since.get_or_insert_with(Instant::now);
+                if since.elapsed() > RECONNECT_FOR {
+                    break Cause::HostLost { failure };
+                }
+                let delay = delays.next().unwrap_or(CHANGE_POLL);
+                roller.attend(sleep(delay)).await?;
+            }
+        }
+    };
+    Err(roller.halt(&passage.host, step, cause, passage.started, began.elapsed()).await)
+}
+
+fn reconnects() -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(250))
+        .with_max_delay(Duration::from_secs(5))
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+/// A stop that ended must have stopped something: the process is asked for, not the stop's exit status.
+async fn stopped<F: Fleet>(roller: &mut Roller<'_, F>, passage: &Passage, began: Instant) -> Result<(), Stop> {
+    let fleet = roller.fleet;
+    let state = roller.attend(fleet.service(&passage.host, SERVICE_TIMEOUT)).await?;
+    let cause = match state {
+        Ok(state) if matches!(state.phase, Phase::Running | Phase::Starting) => Cause::StillRunning,
+        // Not known is no reason to leave a server down: the start does no harm if it still runs, and the gate, which
+        // wants a new process, tells.
+        Ok(_) | Err(_) => return Ok(()),
+    };
+    Err(roller.halt(&passage.host, "stop", cause, passage.started, began.elapsed()).await)
+}
