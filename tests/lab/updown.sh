@@ -170,7 +170,7 @@ check_leftovers() {
     known+=(-e "$ID")
     recorded_pid "$RUN/holder" >/dev/null || { echo "left over: lab '$NAME' is dead (clear it: lab down $NAME)"; status=1; }
   done
-  ! leftovers rgl- "$LAB_DIR/no-lab" | grep -v '^left over: process' | grep -vF "${known[@]}" || status=1
+  ! leftovers "$(mark)-" "$LAB_DIR/no-lab" | grep -v '^left over: process' | grep -vF "${known[@]}" || status=1
   return $status
 }
 
