@@ -69,7 +69,7 @@ name_lab() { # NAME
   valid_name "$1"
   NAME=$1 RUN=$LAB_DIR/run/$1
   # the same name in another lab directory is another lab
-  ID=$(mark)-$NAME
+  ID=$(mark)-$NAME. # the dot, so that none is the beginning of another
 }
 open_lab() { # NAME: it must be up
   name_lab "${1:-}"

@@ -147,7 +147,7 @@ leftovers() { # ID RUN
     find "$c" -name cgroup.procs -exec cat {} + | while read -r p; do echo "left over: process $p ($(tr "\0" " " </proc/$p/cmdline))"; done
     done' "$1"
   for file in /sys/block/loop*/loop/backing_file; do
-    [[ -e $file ]] && grep -qF "$1" "$file" 2>/dev/null && echo "left over: loop device ${file:11:6}"
+    [[ -e $file ]] && grep -qF "$1" "$file" 2>/dev/null && echo "left over: loop device $file of $(cat "$file" 2>/dev/null)"
   done
   for file in $(grep -lsF " $2/" /proc/[0-9]*/mountinfo || true); do
     pid=${file#/proc/} pid=${pid%/*}
