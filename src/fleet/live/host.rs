@@ -177,7 +177,7 @@ impl Host {
 
     async fn varz(&self, limit: Duration) -> Seen<Varz> {
         let (code, body) = self.monitor.get("/varz", limit).await?;
-        answered(code, "/varz")?;
+        self.answered(code, "/varz", &body)?;
         wire::varz(&body)
     }
 
@@ -192,8 +192,18 @@ impl Host {
     /// The monitoring port does not answer.
     pub async fn routes(&self, limit: Duration) -> Seen<Vec<Peer>> {
         let (code, body) = self.monitor.get("/routez", limit).await?;
-        answered(code, "/routez")?;
+        self.answered(code, "/routez", &body)?;
         wire::routes(&body)
+    }
+
+    /// Another status than 200, with what came with it: an HTTPS port says there that it got plain HTTP.
+    fn answered(&self, code: u16, path: &str, body: &str) -> Result<(), Failure> {
+        if code == 200 {
+            return Ok(());
+        }
+        let said: String = body.lines().next().unwrap_or_default().chars().take(100).collect();
+        let text = format!("{path} of {}: HTTP {code}: {said}", self.monitored_by());
+        Err(Failure::new(FailureKind::Protocol, text))
     }
 
     async fn client_port(&self, varz: Result<&Varz, &Failure>, limit: Duration) -> Seen<ClientPort> {
@@ -274,11 +284,4 @@ async fn tcp(host: &str, port: u16) -> Result<TcpStream, Failure> {
         };
         Failure::new(kind, format!("client port {host}:{port}: {error}"))
     })
-}
-
-fn answered(code: u16, path: &str) -> Result<(), Failure> {
-    if code == 200 {
-        return Ok(());
-    }
-    Err(Failure::new(FailureKind::Protocol, format!("{path}: HTTP {code}")))
 }
