@@ -15,7 +15,7 @@ use super::{
 use crate::{
     core::{
         halt::health_words,
-        view::{Failure, FailureKind, Phase, ServerView},
+        view::{ClientPort, Failure, FailureKind, Phase, ServerView},
     },
     fleet::live::{Host, Live},
 };
@@ -113,7 +113,18 @@ async fn host_checks(host: &Host) -> Vec<Item> {
     }
     let server = host.server(LIMIT).await;
     checks.extend(server_checks(host, &server));
+    if server.healthy() {
+        let client = host.client_port(&server, LIMIT).await;
+        checks.push(Item::of("client", client.map(|answer| words(&answer).to_owned())));
+    }
     checks
+}
+
+fn words(answer: &ClientPort) -> &'static str {
+    match answer {
+        ClientPort::Pong => "INFO and PONG",
+        ClientPort::AsksCredentials => "INFO; it asks for credentials",
+    }
 }
 
 fn server_checks(host: &Host, server: &ServerView) -> Vec<Item> {

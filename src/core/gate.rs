@@ -47,20 +47,8 @@ impl Baseline {
 pub struct Look {
     /// What the server and its host say.
     pub server: ServerView,
-    /// What its client port says.
-    pub client: Seen<ClientPort>,
     /// What each peer says: to whom it has routes.
     pub peers: Vec<(String, Seen<Vec<Peer>>)>,
-}
-
-/// How the client port answered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ClientPort {
-    /// INFO, and PONG to our PING; over TLS if the server demands it.
-    Pong,
-    /// INFO, and the server asked for credentials that we don't have: it serves, but we may not go further.
-    AsksCredentials,
 }
 
 /// The parts of readiness, in the order in which they usually come true.
@@ -236,7 +224,7 @@ impl Gate {
             Ok(health) if !health.ok() => fails(Condition::Healthz, health.summary()),
             Ok(_) => {}
         }
-        if let Err(failure) = &look.client {
+        if let Err(failure) = &look.server.client {
             fails(Condition::ClientPort, failure.to_string());
         }
         if let Some(varz) = process
@@ -302,7 +290,7 @@ mod tests {
         after.varz = Ok(new);
         let route = Peer { server_id: "ID-n2-2".into(), server_name: Some("n2".into()) };
         let peers = ["n1", "n3"].map(|peer| (peer.to_owned(), Ok(vec![route.clone()])));
-        Look { server: after, client: Ok(ClientPort::Pong), peers: peers.into() }
+        Look { server: after, peers: peers.into() }
     }
 
     fn waits_for(look: &Look, expected: &[Condition]) {

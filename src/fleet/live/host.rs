@@ -19,10 +19,7 @@ use super::{
 };
 use crate::{
     config::inventory::{self, Service},
-    core::{
-        gate::ClientPort,
-        view::{Failure, FailureKind, Health, Peer, Seen, ServerView, ServiceState, Varz},
-    },
+    core::view::{ClientPort, Failure, FailureKind, Health, Peer, Seen, ServerView, ServiceState, Varz},
     fleet::{Change, Changed},
 };
 
@@ -154,12 +151,13 @@ impl Host {
         self.view(varz, health, routes)
     }
 
-    /// The same without routes, and its client port.
-    pub async fn server_and_client(&self, limit: Duration) -> (ServerView, Seen<ClientPort>) {
+    /// The same for a look at the gate: with its client port, without the routes that its peers are asked for.
+    pub async fn server_for_gate(&self, limit: Duration) -> ServerView {
         let (varz, health) = tokio::join!(self.varz(limit), self.health(limit));
-        let client = self.client_port(varz.as_ref(), limit).await;
         let routes = Err(Failure::new(FailureKind::NotAsked, "its own routes were not asked for"));
-        (self.view(varz, health, routes), client)
+        let server = self.view(varz, health, routes);
+        let client = self.client_port(&server, limit).await;
+        ServerView { client, ..server }
     }
 
     fn view(&self, varz: Seen<Varz>, health: Seen<Health>, routes: Seen<Vec<Peer>>) -> ServerView {
@@ -171,6 +169,7 @@ impl Host {
             varz,
             health,
             routes,
+            client: Err(Failure::new(FailureKind::NotAsked, "the client port was not looked at")),
             service: Err(Failure::new(FailureKind::NotAsked, "the service was not looked at")),
         }
     }
@@ -206,9 +205,14 @@ impl Host {
         Err(Failure::new(FailureKind::Protocol, text))
     }
 
-    async fn client_port(&self, varz: Result<&Varz, &Failure>, limit: Duration) -> Seen<ClientPort> {
-        let varz =
-            varz.map_err(|_| Failure::new(FailureKind::NotAsked, "not asked: the server does not answer yet"))?;
+    /// How the client port answers. `server` says which process should, and where it listens.
+    ///
+    /// # Errors
+    /// What is wrong with it, or that the server is not known well enough to ask.
+    pub async fn client_port(&self, server: &ServerView, limit: Duration) -> Seen<ClientPort> {
+        let Ok(varz) = &server.varz else {
+            return Err(Failure::new(FailureKind::NotAsked, "not asked: the server does not answer yet"));
+        };
         match timeout(limit, self.talk(varz)).await {
             Ok(result) => result,
             Err(_) => Err(Failure::new(FailureKind::Timeout, "client port: no answer in time")),
@@ -237,7 +241,13 @@ impl Host {
                 let stream = UnixStream::connect(&socket).await.map_err(|error| {
                     Failure::new(FailureKind::Unreachable, format!("client port through ssh: {error}"))
                 })?;
-                client_port::check(stream, &self.client_tls, false, &self.address, id).await
+                let checked = client_port::check(stream, &self.client_tls, false, &self.address, id).await;
+                checked.map_err(|failure| {
+                    // ssh accepts on our side first, and closes without a word when it can't go on.
+                    let why = "through ssh: nothing listens there, or sshd forbids forwarding (AllowTcpForwarding)";
+                    let detail = failure.detail.replace(client_port::CLOSED, &format!("closed {why}"));
+                    Failure::new(failure.kind, detail)
+                })
             }
         }
     }
