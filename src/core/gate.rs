@@ -42,6 +42,14 @@ impl Baseline {
     }
 }
 
+impl Baseline {
+    /// The same without the old process: for a turn that stops nothing, the process that runs may stay.
+    #[must_use]
+    pub fn of_any_process(self) -> Self {
+        Self { server_id: None, start: None, ..self }
+    }
+}
+
 /// One look at the restarted server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Look {
@@ -430,6 +438,17 @@ mod tests {
             varz.server_id = "ID-n2-3".into();
         }
         assert_eq!(gate.judge(&look, Duration::from_secs(5)), Verdict::Halt(Cause::CrashLoop));
+    }
+
+    #[test]
+    fn a_turn_that_stops_nothing_wants_no_new_process() {
+        let mut look = good();
+        look.varz = server("n2", &ALL).varz;
+        let route = Peer { server_id: "ID-n2-1".into(), server_name: None };
+        look.peers = vec![("n1".into(), Ok(vec![route]))];
+        waits_for(&look, &[Condition::NewProcess]);
+        let mut gate = Gate::new(baseline().of_any_process(), 1);
+        assert_eq!(gate.judge(&look, Duration::ZERO), Verdict::Open);
     }
 
     #[test]
