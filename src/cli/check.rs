@@ -171,9 +171,10 @@ fn text(hosts: &[HostAnswer]) -> String {
         }
     }
     let bad = hosts.iter().filter(|host| host.checks.iter().any(|item| !item.ok)).count();
-    out.push_str(&match bad {
-        0 => format!("{} hosts, all ready to be rolled\n", hosts.len()),
-        _ => format!("{bad} of {} hosts have failed checks\n", hosts.len()),
+    out.push_str(&match (bad, hosts.len()) {
+        (0, 1) => "1 host, ready to be rolled\n".to_owned(),
+        (0, all) => format!("{all} hosts, all ready to be rolled\n"),
+        (_, all) => format!("failed checks on {bad} of {all} hosts\n"),
     });
     out
 }

@@ -176,8 +176,10 @@ impl Objection {
                 FailureKind::HostKey => format!(
                     "compare {host}'s key with a trusted source, then update known_hosts; never accept it blindly"
                 ),
-                FailureKind::Denied => format!("load the key for {host} into your ssh agent: `ssh-add -l`"),
-                _ => format!("try `ssh {host} true`"),
+                FailureKind::Denied => {
+                    format!("see that your key for {host} is in the ssh agent (`ssh-add -l`) or named by `identity:`")
+                }
+                _ => format!("try that ssh command by hand; {host} must be on, and reachable from here"),
             },
             Self::ClientPort { host, failure } if failure.kind == FailureKind::Tls => {
                 format!(
