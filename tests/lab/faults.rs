@@ -88,7 +88,7 @@ fn a_taken_client_port_halts() {
 #[test]
 fn a_store_of_another_owner_halts() {
     let Some(halted) = Halted::by("store-owner", "short.yaml") else { return };
-    halted.ended.says(&["permission denied"]);
+    halted.ended.says(&["storage directory is not writable"]);
 }
 
 /// It runs, it listens, and healthz never turns 200.
