@@ -1,70 +1,86 @@
 //! Which lines of a server's log matter when it does not come back.
 
-/// Fragments that mark a line as worth showing, the gravest first. Where each comes from: `server/` of nats-server,
-/// and seen on servers 2.9 to 2.15 made to fail.
-const MARKS: &[&str] = &[
-    // The configuration, before there is a logger.
+/// Fragments of a line that a dying server, or its manager, leaves: the gravest first. Where each comes from: `server/`
+/// of nats-server, `exec_status` and `unit.c` of systemd, and seen on servers 2.9 to 2.15 that were made to fail.
+const FATAL: &[&str] = &[
+    // The configuration, before there is a logger: stderr only, whatever `log_file` says.
     "nats-server: ",
     "error opening file",
-    // Fatal: the process exits with it.
     "[FTL]",
     "panic:",
     "fatal error:",
-    // systemd's own words for a process that could not be started or died.
     "Failed to execute",
     "Failed at step",
+    "killed by the OOM killer",
+    "Start request repeated too quickly",
     "Main process exited",
     "Failed with result",
-    "Start request repeated too quickly",
-    "A process of this unit has been killed by the OOM killer",
-    "Killing process",
-    // The server lives but can't serve.
+];
+
+/// Fragments of a line of a server that lives but can't serve.
+const GRAVE: &[&str] = &[
     "[ERR]",
     "cluster name",
     "duplicate name",
     "Waiting for routing to be established",
     "will be DISABLED",
     "has NO quorum",
-    "bootstrapping",
+    "JetStream cluster bootstrapping",
     "Detected orphaned",
     "Detected unsupported",
-    "Corrupt",
-    "corrupt",
+    "orrupt",
     "checksums do not match",
     "was removed from the cluster",
-    "Restored ",
-    "[WRN]",
 ];
 
-/// Words in a route error that say why a server can't join: the gravest of what a living server logs.
+/// Fragments of a line that is worth showing where there is nothing graver.
+const REST: &[&str] = &["Starting restore for stream", "Restored ", "[WRN]"];
+
+/// More lines than this are not read at night.
 const AT_MOST: usize = 8;
 
-/// The lines that matter, at most eight, in their own order: the gravest kinds first choose, repeated texts count once.
+/// The lines that matter, at most eight, in their own order. The gravest kinds choose first; lines that differ only in
+/// numbers and addresses count once; warnings are left out where there is anything graver.
 pub fn notable(lines: &[String]) -> Vec<String> {
-    let mut chosen: Vec<usize> = Vec::new();
-    let mut texts: Vec<&str> = Vec::new();
-    for mark in MARKS {
-        for (index, line) in lines.iter().enumerate() {
-            if chosen.len() == AT_MOST {
-                break;
-            }
-            let text = message(line);
-            if line.contains(mark) && !chosen.contains(&index) && !texts.contains(&text) {
-                chosen.push(index);
-                texts.push(text);
-            }
-        }
+    let mut chosen = choose(lines, &[FATAL, GRAVE].concat());
+    if chosen.is_empty() {
+        chosen = choose(lines, REST);
     }
     chosen.sort_unstable();
     chosen.into_iter().map(|index| lines[index].clone()).collect()
 }
 
-/// A log line without what differs between repetitions: `[pid] date time [LVL] ` of nats-server.
+/// What a dying server said last, without the time and process id before it; none where it left no such word.
+pub fn last_words(lines: &[String]) -> Option<&str> {
+    // systemd's own words, the last two marks, tell that it died, not why.
+    let why = &FATAL[..FATAL.len() - 2];
+    why.iter().find_map(|mark| lines.iter().rev().find(|line| line.contains(mark))).map(|line| message(line))
+}
+
+fn choose(lines: &[String], marks: &[&str]) -> Vec<usize> {
+    let mut chosen: Vec<usize> = Vec::new();
+    let mut texts: Vec<String> = Vec::new();
+    for mark in marks {
+        for (index, line) in lines.iter().enumerate().filter(|(_, line)| line.contains(mark)) {
+            let text = without_numbers(message(line));
+            if chosen.len() < AT_MOST && !chosen.contains(&index) && !texts.contains(&text) {
+                chosen.push(index);
+                texts.push(text);
+            }
+        }
+    }
+    chosen
+}
+
+/// A log line without the `[pid] date time` that nats-server puts before it.
 fn message(line: &str) -> &str {
-    ["[FTL] ", "[ERR] ", "[WRN] ", "[INF] ", "nats-server: "]
-        .iter()
-        .find_map(|mark| line.find(mark).map(|at| &line[at..]))
-        .unwrap_or(line)
+    let marks = ["[FTL] ", "[ERR] ", "[WRN] ", "[INF] "];
+    marks.iter().find_map(|mark| line.find(mark).map(|at| line[at + mark.len()..].trim())).unwrap_or(line.trim())
+}
+
+/// A server that can't join logs the same about each peer, connection and second.
+fn without_numbers(text: &str) -> String {
+    text.split(|c: char| c.is_ascii_digit()).filter(|part| !matches!(*part, "" | "." | ":")).collect()
 }
 
 #[cfg(test)]
@@ -89,7 +105,7 @@ mod tests {
 
     #[test]
     fn the_gravest_survive_the_limit() {
-        let mut lines: Vec<String> = (0..20).map(|n| format!("[1] t [WRN] slow {n}")).collect();
+        let mut lines: Vec<String> = ('a'..='t').map(|word| format!("[1] t [ERR] slow {word}")).collect();
         lines.push("nats-server: Parse error on line 6".into());
         let found = notable(&lines);
         assert_eq!(found.len(), AT_MOST);
@@ -99,5 +115,26 @@ mod tests {
     #[test]
     fn nothing_notable_is_nothing() {
         check(&["[1] t [INF] Server is ready"], &[]);
+    }
+
+    #[test]
+    fn warnings_show_only_alone() {
+        check(&["[1] t [WRN] Plaintext passwords", "[1] t [FTL] no"], &["[1] t [FTL] no"]);
+        check(&["[1] t [WRN] Plaintext passwords"], &["[1] t [WRN] Plaintext passwords"]);
+    }
+
+    #[test]
+    fn addresses_do_not_make_a_line_new() {
+        let one = "[694] 2026/11/22 19:11:17.147173 [ERR] 10.77.0.11:6222 - rid:12 - Route Error 'no'";
+        let two = "[694] 2026/11/22 19:11:18.148505 [ERR] 10.77.0.13:6222 - rid:15 - Route Error 'no'";
+        check(&[one, two], &[one]);
+    }
+
+    #[test]
+    fn last_words_tell_why_not_that() {
+        let lines = ["x: Main process exited, code=exited", "[5] 2026/11/22 12:00:00.1 [FTL] Could not write pidfile"];
+        let lines = lines.map(String::from);
+        assert_eq!(last_words(&lines), Some("Could not write pidfile"));
+        assert_eq!(last_words(&lines[..1]), None);
     }
 }

@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 use super::words::{span, title};
 use crate::core::{
     halt::{Cause, Halt},
-    notable::notable,
+    notable::{last_words, notable},
 };
 
 const TITLE: Style = AnsiColor::Red.on_default().bold();
@@ -34,6 +34,10 @@ pub fn render(halt: &Halt) -> String {
 }
 
 fn cause(out: &mut String, halt: &Halt) {
+    let log = halt.evidence.as_ref().and_then(|evidence| evidence.log.as_ref().ok());
+    if let Some(words) = log.and_then(|log| last_words(log)) {
+        section(out, "last words", words);
+    }
     match &halt.cause {
         Cause::Unsafe { objections } => {
             for objection in objections {
@@ -74,7 +78,7 @@ fn evidence(out: &mut String, halt: &Halt) {
 }
 
 fn section(out: &mut String, label: &str, text: &str) {
-    let _ = writeln!(out, "  {LABEL}{label:<12}{LABEL:#} {text}");
+    let _ = writeln!(out, "  {LABEL}{label:<18}{LABEL:#} {text}");
 }
 
 fn lines<'a>(out: &mut String, label: &str, lines: impl Iterator<Item = &'a str>) {

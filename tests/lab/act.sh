@@ -38,7 +38,7 @@ as_host_root() { # hN COMMAND...
     in_lab=(nsenter -t "$1" -m -r --) cgroup=$2 init=$3 term=$4
     "${in_lab[@]}" bash -c "echo $$ >\"\$1/cgroup.procs\"" -- "$cgroup"
     shift 4
-    exec nsenter -t "$init" -m -u -i -n -p -C -- env -i TERM="$term" HOME=/root \
+    exec nsenter -t "$init" -m -u -i -n -p -C -r -w -- env -i TERM="$term" HOME=/root \
       PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"' \
     -- "$HOLDER" "$(cgroup_of "$host")" "$pid" "${TERM:-dumb}" "$@"
 }

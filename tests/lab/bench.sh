@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # bench.sh [ROUNDS]: time of `rollgate restart` against bare-loop.sh, in turns on the same idle lab of three
 # hosts, with the same settle time; and rollgate's peak memory. Fails beyond the limits.
-# ROLLGATE=PATH uses a binary that is built already; SETTLE=SECONDS overrides what the playbook says.
+# ROLLGATE=PATH uses a binary that is built already; SETTLE=SECONDS is for the bare loop, in place of what the playbook says.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$HERE/../.."
 lab=$HERE/lab rounds=${1:-3}
 RATIO_LIMIT=1.5 RSS_LIMIT_MB=40
 playbook=playbooks/restart.yaml
-of_playbook=$(sed -n 's/^ *settle: *"\{0,1\}\([0-9.]*\)s.*/\1/p' "$playbook" 2>/dev/null | head -n 1 || true)
+of_playbook=$(sed -n '/^ *- settle:/,$ s/^ *for: *\([0-9.]*\)s.*/\1/p' "$playbook" | head -n 1)
 settle=${SETTLE:-${of_playbook:-3}}
 
 "$lab" install cc:build-essential

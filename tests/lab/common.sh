@@ -62,12 +62,14 @@ poll() { # SECONDS INTERVAL COMMAND...
 # ---- one lab
 # sets NAME, RUN and, for one that is there, what `up` wrote down
 valid_name() { [[ $1 =~ ^[a-z0-9][a-z0-9-]{0,40}$ ]] || usage_error "bad name '$1': lower case letters, digits and dashes"; }
+# on cgroups and disk images of this lab directory
+mark() { echo "rgl-$(printf %s "$LAB_DIR" | sha256sum | cut -c1-8)"; }
 name_lab() { # NAME
   [[ -n ${1:-} ]] || usage_error "which lab? give its name"
   valid_name "$1"
   NAME=$1 RUN=$LAB_DIR/run/$1
   # the same name in another lab directory is another lab
-  ID=rgl-$NAME-$(printf %s "$RUN" | sha256sum | cut -c1-8)
+  ID=$(mark)-$NAME. # the dot, so that none is the beginning of another
 }
 open_lab() { # NAME: it must be up
   name_lab "${1:-}"

@@ -147,7 +147,7 @@ leftovers() { # ID RUN
     find "$c" -name cgroup.procs -exec cat {} + | while read -r p; do echo "left over: process $p ($(tr "\0" " " </proc/$p/cmdline))"; done
     done' "$1"
   for file in /sys/block/loop*/loop/backing_file; do
-    [[ -e $file ]] && grep -qF "$1" "$file" 2>/dev/null && echo "left over: loop device ${file:11:6}"
+    [[ -e $file ]] && grep -qF "$1" "$file" 2>/dev/null && echo "left over: loop device $file of $(cat "$file" 2>/dev/null)"
   done
   for file in $(grep -lsF " $2/" /proc/[0-9]*/mountinfo || true); do
     pid=${file#/proc/} pid=${pid%/*}
@@ -170,7 +170,7 @@ check_leftovers() {
     known+=(-e "$ID")
     recorded_pid "$RUN/holder" >/dev/null || { echo "left over: lab '$NAME' is dead (clear it: lab down $NAME)"; status=1; }
   done
-  ! leftovers rgl- "$LAB_DIR/no-lab" | grep -v '^left over: process' | grep -vF "${known[@]}" || status=1
+  ! leftovers "$(mark)-" "$LAB_DIR/no-lab" | grep -v '^left over: process' | grep -vF "${known[@]}" || status=1
   return $status
 }
 

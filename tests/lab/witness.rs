@@ -52,6 +52,10 @@ struct Options {
     /// 0: it can't be reached, so readiness is judged by the client port alone.
     #[arg(long, default_value_t = 8222)]
     monitor_port: u16,
+    /// Shorter spells of not being ready don't count as a server being down. While its peers elect a
+    /// leader, a healthy server may answer 503 for some milliseconds; a restart takes far longer.
+    #[arg(long, default_value_t = 250)]
+    blip_ms: u64,
     /// Leave the stream there at the end.
     #[arg(long)]
     keep_stream: bool,
@@ -112,7 +116,7 @@ async fn main() -> Result<(), AnyError> {
     if let Some(file) = &options.report {
         std::fs::write(file, report.to_string())?;
     }
-    println!("{}", if options.text { table(&report) } else { report.to_string() });
+    println!("{}", if options.text { table(&report, options.blip_ms) } else { report.to_string() });
     std::process::exit(i32::from(verified.is_err()));
 }
 
@@ -348,11 +352,17 @@ fn compare(acked: &HashMap<String, u64>, failed: &[String], stored: &HashMap<u64
 /// What was seen of one server, in time since the beginning.
 #[derive(Default)]
 struct Watched {
-    not_ready: Vec<(Duration, Option<Duration>)>,
+    not_ready: Vec<Spell>,
     server_id: Option<String>,
     restarts: u64,
     polls: u64,
-    last_problem: Option<String>,
+}
+
+/// A time of not being ready, and the first reason for it.
+struct Spell {
+    from: Duration,
+    to: Option<Duration>,
+    why: String,
 }
 
 async fn watch(server: String, options: Options, log: Arc<Mutex<Watched>>, began: Instant) {
@@ -387,13 +397,12 @@ impl Watched {
     /// Unready from the first question that went wrong until the first good answer: never shorter than it was.
     fn record(&mut self, asked: Duration, answered: Duration, problem: Option<String>, identity: Option<String>) {
         self.polls += 1;
-        let open = self.not_ready.last_mut().filter(|interval| interval.1.is_none());
-        match (&problem, open) {
-            (Some(_), None) => self.not_ready.push((asked, None)),
-            (None, Some(interval)) => interval.1 = Some(answered),
+        let open = self.not_ready.last_mut().filter(|spell| spell.to.is_none());
+        match (problem, open) {
+            (Some(why), None) => self.not_ready.push(Spell { from: asked, to: None, why }),
+            (None, Some(spell)) => spell.to = Some(answered),
             _ => {}
         }
-        self.last_problem = problem.or(self.last_problem.take());
         if let Some(new) = identity {
             let old = self.server_id.replace(new.clone());
             self.restarts += u64::from(old.is_some_and(|old| old != new));
@@ -456,31 +465,35 @@ fn report(
     (clients, connected, disconnects): (usize, usize, u64),
 ) -> Value {
     let ms = |d: Duration| d.as_millis() as u64;
-    let mut all = Vec::new();
+    let mut down = Vec::new();
+    let mut blips = 0;
     let servers: Vec<Value> = options
         .servers
         .iter()
         .zip(watched)
         .map(|(server, log)| {
             let log = log.lock().unwrap();
-            let closed: Vec<_> = log.not_ready.iter().map(|&(from, to)| (from, to.unwrap_or(ended))).collect();
-            all.extend(closed.iter().copied());
+            let spells: Vec<_> = log.not_ready.iter().map(|s| (s.from, s.to.unwrap_or(ended).max(s.from), &s.why)).collect();
+            let long = |&(from, to, _): &(Duration, Duration, &String)| to - from >= Duration::from_millis(options.blip_ms);
+            let before = down.len();
+            down.extend(spells.iter().filter(|spell| long(spell)).map(|&(from, to, _)| (from, to)));
+            blips += spells.len() - (down.len() - before);
             json!({
                 "server": server,
                 "restarts": log.restarts,
-                "ready_at_end": log.not_ready.last().is_none_or(|i| i.1.is_some()),
-                "not_ready_ms": ms(closed.iter().map(|&(from, to)| to.saturating_sub(from)).sum()),
-                "not_ready": closed.iter().map(|&(from, to)| json!({"from_ms": ms(from), "to_ms": ms(to)})).collect::<Vec<_>>(),
+                "ready_at_end": log.not_ready.last().is_none_or(|spell| spell.to.is_some()),
+                "not_ready_ms": ms(spells.iter().map(|&(from, to, _)| to - from).sum()),
+                "not_ready": spells.iter().map(|(from, to, why)| json!({"from_ms": ms(*from), "to_ms": ms(*to), "why": why})).collect::<Vec<_>>(),
                 "polls": log.polls,
-                "last_problem": log.last_problem,
             })
         })
         .collect();
-    let (most, several) = overlap(&all);
+    let (most, several) = overlap(&down);
     json!({
         "duration_ms": ms(ended),
         "most_not_ready_at_once": most,
         "two_or_more_not_ready_ms": ms(several),
+        "blips": blips,
         "servers": servers,
         "publisher": {
             "acked": tally.acked.len(),
@@ -496,7 +509,7 @@ fn report(
     })
 }
 
-fn table(report: &Value) -> String {
+fn table(report: &Value, blip_ms: u64) -> String {
     let mut text = format!("{:<18}{:>9}{:>16}  {}\n", "server", "restarts", "not ready", "at the end");
     for server in report["servers"].as_array().into_iter().flatten() {
         text += &format!(
@@ -513,6 +526,9 @@ fn table(report: &Value) -> String {
         report["most_not_ready_at_once"],
         report["two_or_more_not_ready_ms"].as_f64().unwrap_or_default() / 1000.0,
     );
+    if report["blips"] != 0 {
+        text += &format!("shorter than {blip_ms} ms, not counted as down: {}\n", report["blips"]);
+    }
     text += &format!(
         "publishes: {} acknowledged, {} failed after retries ({} attempts failed), worst gap {} ms\n",
         publisher["acked"], publisher["failed"], publisher["attempts_failed"], publisher["worst_gap_ms"],

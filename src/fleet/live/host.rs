@@ -102,6 +102,11 @@ impl Host {
         self.connection.session().await.map(drop)
     }
 
+    /// Whether its server can only be observed over ssh.
+    pub fn needs_ssh(&self) -> bool {
+        self.monitor.needs_ssh()
+    }
+
     /// Whether a change would have the privileges that it needs.
     ///
     /// # Errors
@@ -129,7 +134,6 @@ impl Host {
     /// # Errors
     /// As [`Host::service`] and [`Host::sudo`].
     pub async fn service_as_root(&self, limit: Duration) -> Seen<ServiceState> {
-        self.connect().await?;
         let (sudo, service) = tokio::join!(self.sudo(limit), self.service(limit));
         sudo.and(service)
     }

@@ -82,9 +82,14 @@ impl Fleet for Live {
     }
 
     async fn observe(&self, inspect: &[String], timeout: Duration) -> View {
+        let inspected = |host: &Host| inspect.iter().any(|name| name == host.name());
+        // First connections take longest. They are made before anything is asked, so that all answers are of one time,
+        // and a host that is off does not make what the others said stale.
+        let using_ssh = self.hosts.iter().filter(|host| inspected(host) || host.needs_ssh());
+        join_all(using_ssh.map(Host::connect)).await;
         let servers = join_all(self.hosts.iter().map(|host| async {
             let service = async {
-                if inspect.iter().any(|name| name == host.name()) {
+                if inspected(host) {
                     host.service_as_root(timeout).await
                 } else {
                     Err(Failure::new(FailureKind::NotAsked, "the service was not looked at"))

@@ -70,13 +70,35 @@ impl Monitor {
     /// GETs a path such as `/varz`; the status and the body.
     ///
     /// # Errors
-    /// No way led to an answer; the failure is that of the last way tried, or of the one that worked before.
+    /// No way led to an answer. The failure is ssh's where it can't connect, else that of the first way, which is the
+    /// one that the operator would expect to work.
     pub async fn get(&self, path: &str, timeout: Duration) -> Result<(u16, String), Failure> {
+        let answer = tokio::time::timeout(timeout, self.get_any(path, timeout)).await;
+        answer.unwrap_or_else(|_| {
+            let text = format!("{path}: no answer within {} ms", timeout.as_millis());
+            Err(Failure::new(FailureKind::Timeout, text))
+        })
+    }
+
+    /// Whether the way in use, or the only one there can be, goes over ssh.
+    pub fn needs_ssh(&self) -> bool {
+        let over_ssh = |way: &Way| !matches!(way, Way::Direct(_));
+        match self.chosen() {
+            Some(index) => self.ways.get(index).is_some_and(over_ssh),
+            None => self.ways.iter().all(over_ssh),
+        }
+    }
+
+    async fn get_any(&self, path: &str, timeout: Duration) -> Result<(u16, String), Failure> {
         if let Some(way) = self.chosen().and_then(|index| self.ways.get(index)) {
             return self.get_by(way, path, timeout).await;
         }
         let mut failures: Vec<Failure> = Vec::new();
         for (index, way) in self.ways.iter().enumerate() {
+            if !matches!(way, Way::Direct(_)) {
+                // A host that can't be reached over ssh explains the rest, and need not be asked again.
+                self.connection.session().await?;
+            }
             match self.get_by(way, path, timeout).await {
                 Ok(answer) => {
                     if let Ok(mut chosen) = self.chosen.lock() {
@@ -87,7 +109,8 @@ impl Monitor {
                 Err(failure) => failures.push(failure),
             }
         }
-        Err(most_telling(failures))
+        let first = if failures.is_empty() { None } else { Some(failures.swap_remove(0)) };
+        Err(first.unwrap_or_else(|| Failure::new(FailureKind::NotAsked, "no usable monitoring url")))
     }
 
     fn chosen(&self) -> Option<usize> {
@@ -278,17 +301,6 @@ fn through_ssh(failure: Failure, url: &Url) -> Failure {
         return Failure::new(FailureKind::Refused, format!("{url} through ssh: closed, so nothing listens there"));
     }
     failure
-}
-
-/// Of several ways that failed: a host that can't be reached over ssh explains the rest; otherwise the first way, which
-/// is the one that the operator would expect to work.
-fn most_telling(mut failures: Vec<Failure>) -> Failure {
-    let over_ssh = |failure: &Failure| failure.detail.starts_with("ssh ");
-    let index = failures.iter().position(over_ssh).unwrap_or(0);
-    if failures.is_empty() {
-        return Failure::new(FailureKind::NotAsked, "no usable monitoring url");
-    }
-    failures.swap_remove(index)
 }
 
 #[cfg(test)]

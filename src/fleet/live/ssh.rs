@@ -1,13 +1,20 @@
 //! One multiplexed ssh connection a host, by the operator's own `ssh`: aliases, jump hosts, agent, certificates and
 //! known_hosts work as they do by hand. Host keys are checked strictly, passwords are never asked for.
 
-use std::{num::NonZeroUsize, path::PathBuf, process::ExitStatus, sync::Arc, time::Duration};
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    process::ExitStatus,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
+use futures_util::future::{BoxFuture, FutureExt, Shared};
 use openssh::{ControlPersist, KnownHosts, OwningCommand, Session, SessionBuilder, Stdio};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
-    sync::{Mutex, Semaphore},
-    time::timeout,
+    sync::Semaphore,
+    time::{Instant, timeout},
 };
 
 use super::commands::Remote;
@@ -25,12 +32,25 @@ const PERSIST_SECONDS: NonZeroUsize = NonZeroUsize::new(60).unwrap();
 /// Output beyond this is dropped: no command of ours prints more, and a broken host must not fill our memory.
 const OUTPUT_MAX: u64 = 1 << 20;
 
+/// A connection that failed is not tried again for this long: one observation asks a host for several things, and a host
+/// that is off must cost one timeout, not one a question.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+
 /// A host's connection, opened when first used and again when lost.
 pub struct Connection {
     ssh: Ssh,
     directory: PathBuf,
-    session: Mutex<Option<Arc<Session>>>,
+    state: Mutex<State>,
     channels: Semaphore,
+}
+
+#[derive(Default)]
+enum State {
+    #[default]
+    Closed,
+    Connecting(Shared<BoxFuture<'static, Result<Arc<Session>, Failure>>>),
+    Open(Arc<Session>),
+    Failed(Instant, Failure),
 }
 
 /// What a command on a host left.
@@ -47,21 +67,46 @@ pub struct Output {
 impl Connection {
     /// A connection that keeps its control socket in `directory`, which must be private and of a short path.
     pub fn new(ssh: Ssh, directory: PathBuf) -> Self {
-        Self { ssh, directory, session: Mutex::new(None), channels: Semaphore::new(CHANNELS) }
+        Self { ssh, directory, state: Mutex::default(), channels: Semaphore::new(CHANNELS) }
     }
 
-    /// The open session; opens it where there is none.
+    /// The open session; opens it where there is none. The connecting goes on where the caller stops waiting for it, so
+    /// a host that takes long to reach is reached in the end, by callers with however little time.
     ///
     /// # Errors
     /// ssh could not connect: [`FailureKind`] tells the host key, the credentials and the network apart.
     pub async fn session(&self) -> Result<Arc<Session>, Failure> {
-        let mut slot = self.session.lock().await;
-        if let Some(session) = &*slot {
-            return Ok(Arc::clone(session));
+        let connecting = {
+            let mut state = self.state();
+            match &*state {
+                State::Open(session) => return Ok(Arc::clone(session)),
+                State::Failed(at, failure) if at.elapsed() < RETRY_AFTER => return Err(failure.clone()),
+                State::Connecting(connecting) => connecting.clone(),
+                State::Closed | State::Failed(..) => {
+                    let (ssh, directory) = (self.ssh.clone(), self.directory.clone());
+                    let task = tokio::spawn(async move { connect(&ssh, &directory).await.map(Arc::new) });
+                    let ended = |_| Err(Failure::new(FailureKind::Unreachable, "ssh: the connecting was ended"));
+                    let connecting = task.map(move |result| result.unwrap_or_else(ended)).boxed().shared();
+                    *state = State::Connecting(connecting.clone());
+                    connecting
+                }
+            }
+        };
+        let result = connecting.clone().await;
+        let mut state = self.state();
+        // Only the first of those who waited for this very attempt keeps its result.
+        if matches!(&*state, State::Connecting(current) if current.ptr_eq(&connecting)) {
+            *state = match &result {
+                Ok(session) => State::Open(Arc::clone(session)),
+                Err(failure) => State::Failed(Instant::now(), failure.clone()),
+            };
         }
-        let session = Arc::new(self.connect().await?);
-        *slot = Some(Arc::clone(&session));
-        Ok(session)
+        result
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it holds the lock; if it did, the state would still be whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs a command and returns what it printed, whatever its exit status.
@@ -69,19 +114,21 @@ impl Connection {
     /// # Errors
     /// The host could not be reached, or there was no answer within `limit`. The command itself may go on.
     pub async fn run(&self, remote: &Remote, limit: Duration) -> Result<Output, Failure> {
-        // Connecting has a limit of its own; what is left of ours is for the command.
-        let session = self.session().await?;
-        let result = timeout(limit, self.run_on(&session, remote)).await;
-        match result {
+        let late = |what: &str| {
+            let text = format!("ssh {}: {what} within {}", self.ssh, seconds(limit));
+            Failure::new(FailureKind::Timeout, text)
+        };
+        let began = Instant::now();
+        let session = timeout(limit, self.session()).await.map_err(|_| late("no connection"))??;
+        match timeout(limit.saturating_sub(began.elapsed()), self.run_on(&session, remote)).await {
             Ok(Ok(output)) => Ok(output),
             Ok(Err(failure)) => {
-                self.forget(&session).await;
+                self.forget(&session);
                 Err(failure)
             }
             Err(_) => {
                 self.forget_if_dead(&session).await;
-                let text = format!("{}: no answer over ssh within {}", remote.name(), seconds(limit));
-                Err(Failure::new(FailureKind::Timeout, text))
+                Err(late(&format!("no answer to {}", remote.name())))
             }
         }
     }
@@ -106,68 +153,67 @@ impl Connection {
     }
 
     /// Drops a session that failed, so that the next use connects anew.
-    async fn forget(&self, session: &Arc<Session>) {
-        let mut slot = self.session.lock().await;
-        if slot.as_ref().is_some_and(|current| Arc::ptr_eq(current, session)) {
-            *slot = None;
+    fn forget(&self, session: &Arc<Session>) {
+        let mut state = self.state();
+        if matches!(&*state, State::Open(current) if Arc::ptr_eq(current, session)) {
+            *state = State::Closed;
         }
     }
 
     async fn forget_if_dead(&self, session: &Arc<Session>) {
         if !matches!(timeout(Duration::from_secs(1), session.check()).await, Ok(Ok(()))) {
-            self.forget(session).await;
+            self.forget(session);
         }
     }
+}
 
-    async fn connect(&self) -> Result<Session, Failure> {
-        let builder = self.builder();
-        let destination = self.ssh.destination.as_str();
-        let connect = async {
-            match self.ssh.mux {
-                Mux::Native => builder.connect_mux(destination).await,
-                Mux::Process => builder.connect(destination).await,
-            }
-        };
-        // ssh's own ConnectTimeout does not cover authentication, nor a ProxyCommand that hangs.
-        let limit = self.ssh.connect_timeout + Duration::from_secs(5);
-        match timeout(limit, connect).await {
-            Ok(Ok(session)) => Ok(session),
-            Ok(Err(error)) => Err(refused(destination, &error)),
-            Err(_) => {
-                let text = format!("ssh {destination}: no connection within {}", seconds(limit));
-                Err(Failure::new(FailureKind::Timeout, text))
-            }
+async fn connect(ssh: &Ssh, directory: &Path) -> Result<Session, Failure> {
+    let builder = builder(ssh, directory);
+    let connect = async {
+        match ssh.mux {
+            Mux::Native => builder.connect_mux(&ssh.destination).await,
+            Mux::Process => builder.connect(&ssh.destination).await,
+        }
+    };
+    // ssh's own ConnectTimeout does not cover authentication, nor a ProxyCommand that hangs.
+    let limit = ssh.connect_timeout + Duration::from_secs(5);
+    match timeout(limit, connect).await {
+        Ok(Ok(session)) => Ok(session),
+        Ok(Err(error)) => Err(refused(ssh, &error)),
+        Err(_) => {
+            let text = format!("ssh {ssh}: no connection within {}", seconds(limit));
+            Err(Failure::new(FailureKind::Timeout, text))
         }
     }
+}
 
-    fn builder(&self) -> SessionBuilder {
-        let mut builder = SessionBuilder::default();
-        builder
-            .known_hosts_check(KnownHosts::Strict)
-            .connect_timeout(self.ssh.connect_timeout)
-            .server_alive_interval(ALIVE_INTERVAL)
-            .control_directory(&self.directory)
-            .control_persist(ControlPersist::IdleFor(PERSIST_SECONDS));
-        if let Some(user) = &self.ssh.user {
-            builder.user(user.clone());
-        }
-        if let Some(port) = self.ssh.port {
-            builder.port(port);
-        }
-        if let Some(identity) = &self.ssh.identity {
-            builder.keyfile(identity);
-        }
-        if let Some(config) = &self.ssh.config {
-            builder.config_file(config);
-        }
-        if let Some(known_hosts) = &self.ssh.known_hosts {
-            builder.user_known_hosts_file(known_hosts);
-        }
-        if !self.ssh.jump.is_empty() {
-            builder.jump_hosts(&self.ssh.jump);
-        }
-        builder
+fn builder(ssh: &Ssh, directory: &Path) -> SessionBuilder {
+    let mut builder = SessionBuilder::default();
+    builder
+        .known_hosts_check(KnownHosts::Strict)
+        .connect_timeout(ssh.connect_timeout)
+        .server_alive_interval(ALIVE_INTERVAL)
+        .control_directory(directory)
+        .control_persist(ControlPersist::IdleFor(PERSIST_SECONDS));
+    if let Some(user) = &ssh.user {
+        builder.user(user.clone());
     }
+    if let Some(port) = ssh.port {
+        builder.port(port);
+    }
+    if let Some(identity) = &ssh.identity {
+        builder.keyfile(identity);
+    }
+    if let Some(config) = &ssh.config {
+        builder.config_file(config);
+    }
+    if let Some(known_hosts) = &ssh.known_hosts {
+        builder.user_known_hosts_file(known_hosts);
+    }
+    if !ssh.jump.is_empty() {
+        builder.jump_hosts(&ssh.jump);
+    }
+    builder
 }
 
 async fn read(stream: Option<impl AsyncRead + Unpin>) -> String {
@@ -202,13 +248,13 @@ fn lost(error: &openssh::Error) -> Failure {
 }
 
 /// ssh tells the reason only in its words (`ssh.c`, `sshconnect.c`, `sshconnect2.c` of OpenSSH).
-fn refused(destination: &str, error: &openssh::Error) -> Failure {
+fn refused(ssh: &Ssh, error: &openssh::Error) -> Failure {
     let text = match error {
         openssh::Error::Connect(cause) => cause.to_string(),
         other => chain(other),
     };
     let text = ssh_words(&text);
-    Failure::new(kind_of(&text), format!("ssh {destination}: {text}"))
+    Failure::new(kind_of(&text), format!("ssh {ssh}: {text}"))
 }
 
 fn kind_of(text: &str) -> FailureKind {
