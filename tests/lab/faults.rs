@@ -14,20 +14,27 @@ struct Halted {
 }
 
 impl Halted {
-    /// Breaks the second server of the plan with `fault` and rolls.
+    /// Breaks the second server of the plan with one of the lab's faults, and rolls.
     fn by(fault: &str, playbook: &str) -> Option<Self> {
+        Self::when(playbook, |lab, host| {
+            lab.command("fault", &[host, fault]);
+        })
+    }
+
+    /// Breaks the second server of the plan, and rolls.
+    fn when(playbook: &str, breaks: impl FnOnce(&Lab, &str)) -> Option<Self> {
         let lab = Lab::up(Options::default())?;
         let order = lab.plan(&lab.inventory());
-        lab.command("fault", &[&order[1], fault]);
+        breaks(&lab, &order[1]);
         let before = lab.server_ids();
         let ended = lab.rollgate(&["run", &lab.file(playbook), "-i", &lab.inventory(), "--yes"]);
         let halted = Self { lab, order, before, ended };
-        halted.second_of_three();
+        halted.second_of_three(playbook);
         Some(halted)
     }
 
     /// What every halt at the second of three servers has in common.
-    fn second_of_three(&self) {
+    fn second_of_three(&self, playbook: &str) {
         let Self { lab, order, before, ended } = self;
         ended.exits(4).journal_is_whole();
         let halt = &ended.terminal("halted")["halt"];
@@ -38,12 +45,11 @@ impl Halted {
         assert_eq!(halt["serving"]["meta_quorum"], true, "{ended}");
         ended.says(&[
             &format!("halted: {}", order[1]),
-            &format!("done         {}", order[0]),
-            &format!("untouched    {}", order[2]),
             "2 of 3 servers are healthy",
-            &format!("rollgate run {} -i {} --host {}", lab.file("quick.yaml"), lab.inventory(), order[2])
-                .replace("quick.yaml", if ended.stderr.contains("short.yaml") { "short.yaml" } else { "quick.yaml" }),
+            &format!("go on with: rollgate run {} -i {} --host {}", lab.file(playbook), lab.inventory(), order[2]),
         ]);
+        assert_eq!(ended.section("done"), Some(order[0].as_str()), "{ended}");
+        assert_eq!(ended.section("untouched"), Some(order[2].as_str()), "{ended}");
         // The third: the very same process, which nobody told to stop.
         let third = lab.hosts().iter().position(|host| *host == order[2]).expect("a host of the lab");
         assert_eq!(lab.server_id(&order[2]), before[third], "{ended}");
@@ -59,21 +65,34 @@ impl Halted {
         let start = steps.find(|event| event["host"] == self.order[1] && event["step"] == "start");
         seconds(self.ended.terminal("halted")) - seconds(start.expect("it was started"))
     }
+
+    /// Asserts that the halt came soon, found the process gone, and shows what the server itself said in the end.
+    fn soon_with_the_last_words(&self) -> String {
+        let cause = self.ended.terminal("halted")["halt"]["cause"].as_str().unwrap_or_default();
+        assert!(["crash-loop", "process-gone"].contains(&cause), "{cause}: {}", self.ended);
+        assert!(self.seconds_to_halt() < 10.0, "{}", self.ended);
+        let log = self.lab.root(&self.order[1], "journalctl -u nats-server -o cat --no-pager _COMM=nats-server");
+        let words = log.lines().rfind(|line| line.starts_with("nats-server: ")).unwrap_or_default();
+        assert!(!words.is_empty(), "the host's journal has no such line:\n{log}");
+        self.ended.says(&[words]);
+        words.to_owned()
+    }
+}
+
+#[test]
+fn an_unknown_field_halts_within_ten_seconds() {
+    let breaks = |lab: &Lab, host: &str| {
+        lab.root(host, "echo 'no_such_field: 1' >>/etc/nats/nats-server.conf");
+    };
+    let Some(halted) = Halted::when("quick.yaml", breaks) else { return };
+    let words = halted.soon_with_the_last_words();
+    assert!(words.contains("/etc/nats/nats-server.conf:") && words.contains("no_such_field"), "{words}");
 }
 
 #[test]
 fn broken_configuration_halts_within_ten_seconds() {
     let Some(halted) = Halted::by("bad-config", "quick.yaml") else { return };
-    let cause = halted.ended.terminal("halted")["halt"]["cause"].as_str().unwrap_or_default();
-    assert!(["crash-loop", "process-gone"].contains(&cause), "{cause}: {}", halted.ended);
-    assert!(halted.seconds_to_halt() < 10.0, "{}", halted.ended);
-    // The server's own words, with file and line.
-    let line = halted.lab.root(
-        &halted.order[1],
-        "journalctl -u nats-server -o cat --no-pager | grep -o '/etc/nats/nats-server.conf:[0-9].*' | tail -n 1",
-    );
-    assert!(!line.trim().is_empty(), "the host's journal has no such line");
-    halted.ended.says(&[line.trim()]);
+    halted.soon_with_the_last_words();
 }
 
 #[test]

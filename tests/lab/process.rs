@@ -155,6 +155,12 @@ impl Ended {
         self
     }
 
+    /// What a halt says in the section of that label; none where it has none.
+    pub fn section(&self, label: &str) -> Option<&str> {
+        let line = |line: &'_ str| line.starts_with(&format!("  {label}  "));
+        self.stderr.lines().find(|text| line(text)).map(|line| line[label.len() + 2..].trim())
+    }
+
     /// The events of one kind.
     pub fn of(&self, kind: &str) -> Vec<&Value> {
         self.events.iter().filter(|event| event["event"] == kind).collect()
