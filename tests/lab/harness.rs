@@ -70,7 +70,7 @@ pub struct Lab {
 impl Lab {
     /// Hosts with systemd; none, said aloud, where there can be none.
     pub fn up(options: Options) -> Option<Self> {
-        if !nix_is_root() {
+        if !is_root() {
             return skipped("it needs root");
         }
         let mut args = vec!["--hosts".to_owned(), options.hosts.to_string(), "--nats".into(), options.nats.into()];
@@ -279,7 +279,7 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         // Masters of a rollgate that was killed would keep the lab's network until their minute is over.
-        for pid in self.left_in_network() {
+        for pid in self.ssh_in_network() {
             let _ = Command::new("kill").arg(pid.to_string()).stderr(Stdio::null()).status();
         }
         let down = tool([if self.plain { "plain-down" } else { "down" }, &self.name], None, WIDE);
@@ -291,7 +291,7 @@ impl Drop for Lab {
 
 impl Lab {
     /// ssh processes in the lab's own network: nobody but the test's rollgate can have started them.
-    pub fn left_in_network(&self) -> Vec<u32> {
+    pub fn ssh_in_network(&self) -> Vec<u32> {
         let Ok(network) = std::fs::read_to_string(self.path.join("netns")) else { return Vec::new() };
         let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
@@ -337,7 +337,7 @@ fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-fn nix_is_root() -> bool {
+fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self").is_ok_and(|data| data.uid() == 0)
 }

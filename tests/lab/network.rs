@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::{
-    harness::{Lab, Options, WIDE},
+    harness::{Lab, Options, WIDE, until},
     process::{Ended, strings},
 };
 
@@ -74,7 +74,7 @@ fn refused_before_the_run() {
     roll(&inventory).exits(0);
 }
 
-/// The link breaks right after the order to stop and comes back a few seconds later.
+/// The link breaks right after the order to stop, for so long that ssh gives the connection up, and then is back.
 #[test]
 fn a_host_that_is_lost_and_found_in_its_turn() {
     let Some(lab) = Lab::up(Options::default()) else { return };
@@ -84,12 +84,13 @@ fn a_host_that_is_lost_and_found_in_its_turn() {
     let mut roll = lab.spawn(&["run", &lab.file("quick.yaml"), "-i", &lab.inventory(), "--yes"]);
     assert_eq!(roll.step("stop"), order[0]);
     lab.stop_is_held(&order[0]);
+    let connections = lab.ssh_in_network();
+    assert!(!connections.is_empty(), "no ssh of rollgate's in the lab's network");
     lab.command("cut", &[&order[0]]);
     lab.release(&order[0]);
     // The stop ends on the host, whoever hears of it.
-    crate::harness::until("the server stopped", || {
-        lab.root(&order[0], "systemctl is-active nats-server || true").trim() == "inactive"
-    });
+    until("the server stopped", || lab.root(&order[0], "systemctl is-active nats-server || true").trim() == "inactive");
+    until("ssh noticed", || connections.iter().any(|pid| !lab.ssh_in_network().contains(pid)));
     lab.command("heal", &[&order[0]]);
     let ended = roll.wait(WIDE);
     ended.exits(0).journal_is_whole();
