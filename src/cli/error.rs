@@ -95,7 +95,7 @@ impl Error {
     pub fn print(&self) {
         let mut stderr = anstream::stderr().lock();
         let _ = match &self.text {
-            Text::Config(errors) => write!(stderr, "{}", errors.render(output::colour_stderr())),
+            Text::Config(errors) => writeln!(stderr, "{}", errors.render(output::colour_stderr())),
             Text::Plain { .. } => writeln!(stderr, "{self}"),
         };
     }

@@ -1,0 +1,132 @@
+//! Servers that don't come back: the roll halts there, says why, and leaves the rest alone.
+
+use crate::{
+    harness::{Lab, Options},
+    process::{Ended, seconds, strings},
+};
+
+/// A roll that must halt at the second server of the plan.
+struct Halted {
+    lab: Lab,
+    order: Vec<String>,
+    before: Vec<Option<String>>,
+    ended: Ended,
+}
+
+impl Halted {
+    /// Breaks the second server of the plan with one of the lab's faults, and rolls.
+    fn by(fault: &str, playbook: &str) -> Option<Self> {
+        Self::when(playbook, |lab, host| {
+            lab.command("fault", &[host, fault]);
+        })
+    }
+
+    /// Breaks the second server of the plan, and rolls.
+    fn when(playbook: &str, breaks: impl FnOnce(&Lab, &str)) -> Option<Self> {
+        let lab = Lab::up(Options::default())?;
+        let order = lab.plan(&lab.inventory());
+        breaks(&lab, &order[1]);
+        let before = lab.server_ids();
+        let ended = lab.rollgate(&["run", &lab.file(playbook), "-i", &lab.inventory(), "--yes"]);
+        let halted = Self { lab, order, before, ended };
+        halted.second_of_three(playbook);
+        Some(halted)
+    }
+
+    /// What every halt at the second of three servers has in common.
+    fn second_of_three(&self, playbook: &str) {
+        let Self { lab, order, before, ended } = self;
+        ended.exits(4).journal_is_whole();
+        let halt = &ended.terminal("halted")["halt"];
+        assert_eq!(halt["host"], order[1], "{ended}");
+        assert_eq!(strings(&halt["done"]), [&order[0]], "{ended}");
+        assert_eq!(strings(&halt["untouched"]), [&order[2]], "{ended}");
+        assert_eq!(strings(&halt["serving"]["not_healthy"]), [&order[1]], "{ended}");
+        assert_eq!(halt["serving"]["meta_quorum"], true, "{ended}");
+        ended.says(&[
+            &format!("halted: {}", order[1]),
+            "2 of 3 servers are healthy",
+            &format!("go on with: rollgate run {} -i {} --host {}", lab.file(playbook), lab.inventory(), order[2]),
+        ]);
+        assert_eq!(ended.section("done"), Some(order[0].as_str()), "{ended}");
+        assert_eq!(ended.section("untouched"), Some(order[2].as_str()), "{ended}");
+        // The third: the very same process, which nobody told to stop.
+        let third = lab.hosts().iter().position(|host| *host == order[2]).expect("a host of the lab");
+        assert_eq!(lab.server_id(&order[2]), before[third], "{ended}");
+        assert_eq!(lab.stops_and_starts(&order[2]), (0, 1), "{ended}");
+        // The second: one stop and one start are ours. What follows is systemd's, after RestartSec.
+        let (stops, starts) = lab.stops_and_starts(&order[1]);
+        assert!(stops == 1 && starts >= 2, "{stops} stops, {starts} starts: {ended}");
+    }
+
+    /// Seconds from the start's announcement to the halt.
+    fn seconds_to_halt(&self) -> f64 {
+        let mut steps = self.ended.of("step-started").into_iter();
+        let start = steps.find(|event| event["host"] == self.order[1] && event["step"] == "start");
+        seconds(self.ended.terminal("halted")) - seconds(start.expect("it was started"))
+    }
+
+    /// Asserts that the halt came soon, found the process gone, and shows what the server itself said in the end.
+    fn soon_with_the_last_words(&self) -> String {
+        let cause = self.ended.terminal("halted")["halt"]["cause"].as_str().unwrap_or_default();
+        assert!(["crash-loop", "process-gone"].contains(&cause), "{cause}: {}", self.ended);
+        assert!(self.seconds_to_halt() < 10.0, "{}", self.ended);
+        let log = self.lab.root(&self.order[1], "journalctl -u nats-server -o cat --no-pager _COMM=nats-server");
+        let words = log.lines().rfind(|line| line.starts_with("nats-server: ")).unwrap_or_default();
+        assert!(!words.is_empty(), "the host's journal has no such line:\n{log}");
+        self.ended.says(&[words]);
+        words.to_owned()
+    }
+}
+
+#[test]
+fn an_unknown_field_halts_within_ten_seconds() {
+    let breaks = |lab: &Lab, host: &str| {
+        lab.root(host, "echo 'no_such_field: 1' >>/etc/nats/nats-server.conf");
+    };
+    let Some(halted) = Halted::when("quick.yaml", breaks) else { return };
+    let words = halted.soon_with_the_last_words();
+    assert!(words.contains("/etc/nats/nats-server.conf:") && words.contains("no_such_field"), "{words}");
+}
+
+#[test]
+fn broken_configuration_halts_within_ten_seconds() {
+    let Some(halted) = Halted::by("bad-config", "quick.yaml") else { return };
+    halted.soon_with_the_last_words();
+}
+
+#[test]
+fn a_taken_client_port_halts() {
+    let Some(halted) = Halted::by("port-conflict", "quick.yaml") else { return };
+    let cause = halted.ended.terminal("halted")["halt"]["cause"].as_str().unwrap_or_default();
+    assert!(["crash-loop", "process-gone"].contains(&cause), "{cause}: {}", halted.ended);
+    assert!(halted.seconds_to_halt() < 10.0, "{}", halted.ended);
+    halted.ended.says(&["address already in use"]);
+}
+
+#[test]
+fn a_store_of_another_owner_halts() {
+    let Some(halted) = Halted::by("store-owner", "short.yaml") else { return };
+    halted.ended.says(&["storage directory is not writable"]);
+}
+
+/// It runs, it listens, and healthz never turns 200.
+#[test]
+fn a_wrong_cluster_name_is_never_ready() {
+    let Some(halted) = Halted::by("wrong-cluster", "short.yaml") else { return };
+    let halt = halted.ended.halt("not-ready");
+    let healthz = halt["waiting"].as_array().into_iter().flatten().find(|waiting| waiting["condition"] == "healthz");
+    let reason = healthz.and_then(|waiting| waiting["reason"].as_str()).unwrap_or_default();
+    assert!(reason.starts_with("503: "), "{}", halted.ended);
+    halted.ended.says(&[reason, "did not become ready"]);
+    // Mended by hand, the rest can go on with the very command that the halt gives.
+    halted.lab.command("mend", &[&halted.order[1], "wrong-cluster"]);
+    halted.lab.root(&halted.order[1], "systemctl restart nats-server");
+    halted.lab.all_healthy();
+    let command = halted.ended.stderr.lines().find_map(|line| line.split_once("go on with: rollgate ")).expect("it");
+    let mut args: Vec<&str> = command.1.split(' ').collect();
+    args.push("--yes");
+    let ended = halted.lab.rollgate(&args);
+    ended.exits(0);
+    assert_eq!(ended.rolled(), [&halted.order[2]], "{ended}");
+}

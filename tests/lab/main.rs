@@ -1,0 +1,15 @@
+//! End to end: the built binary against real hosts (`tests/lab/lab`), one lab a test.
+//!
+//! They need root and a few seconds each. Where there is no lab a test says so and passes, unless
+//! `ROLLGATE_REQUIRE_LAB=1`, which `make test` sets.
+
+mod clean;
+mod controller;
+mod faults;
+mod harness;
+mod network;
+mod plain;
+mod process;
+mod signals;
+mod watched;
+mod ways;
