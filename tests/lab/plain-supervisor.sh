@@ -3,7 +3,7 @@
 # Takes the words start, stop and reload from a FIFO; writes pid, restarts and exit to HOST_DIR/status.
 set -uo pipefail
 dir=$1 server=$2
-child='' wanted=up restarts=0 last_exit='' again=0
+child='' wanted=up restarts=0 last_exit='' again=0 begun=''
 
 note() { printf 'pid=%s\nrestarts=%s\nexit=%s\n' "$child" "$restarts" "$last_exit" >"$dir/status.new" && mv "$dir/status.new" "$dir/status"; }
 launch() {
@@ -25,7 +25,11 @@ exec 3<>"$dir/control"
 launch
 while :; do
   # the time out is how soon the end of the server is noticed
-  if read -r -t 0.1 -u 3 word; then
+  if ! read -r -t 0.1 -u 3 word; then
+    # a time out in the middle of a word leaves its beginning, which the next read does not see again
+    begun+=$word
+  else
+    word=$begun$word begun=''
     case $word in
       start)
         [[ $wanted == up ]] || restarts=0
