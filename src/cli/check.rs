@@ -15,7 +15,7 @@ use super::{
 use crate::{
     core::{
         halt::health_words,
-        view::{Failure, FailureKind, Phase, ServerView},
+        view::{ClientPort, Failure, FailureKind, Phase, ServerView},
     },
     fleet::live::{Host, Live},
 };
@@ -113,7 +113,18 @@ async fn host_checks(host: &Host) -> Vec<Item> {
     }
     let server = host.server(LIMIT).await;
     checks.extend(server_checks(host, &server));
+    if server.healthy() {
+        let client = host.client_port(&server, LIMIT).await;
+        checks.push(Item::of("client", client.map(|answer| words(&answer).to_owned())));
+    }
     checks
+}
+
+fn words(answer: &ClientPort) -> &'static str {
+    match answer {
+        ClientPort::Pong => "INFO and PONG",
+        ClientPort::AsksCredentials => "INFO; it asks for credentials",
+    }
 }
 
 fn server_checks(host: &Host, server: &ServerView) -> Vec<Item> {
@@ -160,9 +171,10 @@ fn text(hosts: &[HostAnswer]) -> String {
         }
     }
     let bad = hosts.iter().filter(|host| host.checks.iter().any(|item| !item.ok)).count();
-    out.push_str(&match bad {
-        0 => format!("{} hosts, all ready to be rolled\n", hosts.len()),
-        _ => format!("{bad} of {} hosts have failed checks\n", hosts.len()),
+    out.push_str(&match (bad, hosts.len()) {
+        (0, 1) => "1 host, ready to be rolled\n".to_owned(),
+        (0, all) => format!("{all} hosts, all ready to be rolled\n"),
+        (_, all) => format!("failed checks on {bad} of {all} hosts\n"),
     });
     out
 }

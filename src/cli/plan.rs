@@ -12,14 +12,13 @@ use super::{
     output,
 };
 use crate::{
-    config::{Playbook, inventory::Selection},
+    config::{Playbook, duration, inventory::Selection},
     core::{
         plan::{self, Plan},
         playbook::Step,
         safety::Objection,
     },
     fleet::{Fleet, live::Live},
-    report::span,
     run::OBSERVE_TIMEOUT,
 };
 
@@ -108,7 +107,7 @@ pub fn text(plan: &Plan) -> String {
     let _ = write!(out, "{}", output::table(&["#", "host", "server", "version", "zone", "clients", "why here"], rows));
     let _ = writeln!(out, "each: {}", plan.steps.iter().map(step).collect::<Vec<_>>().join(" → "));
     if !plan.policy.pause.is_zero() {
-        let _ = writeln!(out, "between: a pause of {}", span(millis(plan.policy.pause)));
+        let _ = writeln!(out, "between: a pause of {}", duration::format(plan.policy.pause));
     }
     if !plan.bystanders.is_empty() {
         let _ = writeln!(out, "observed only: {}", plan.bystanders.join(", "));
@@ -143,13 +142,55 @@ fn turns(plan: &Plan) -> String {
 
 fn step(step: &Step) -> String {
     match step {
-        Step::Stop(stop) => format!("stop (at most {})", span(millis(stop.deadline))),
+        Step::Stop(stop) => format!("stop (at most {})", duration::format(stop.deadline)),
         Step::Start(_) => "start".into(),
-        Step::Gate(gate) => format!("gate ({} good looks within {})", gate.looks, span(millis(gate.deadline))),
-        Step::Settle(settle) => format!("settle {}", span(millis(settle.hold))),
+        Step::Gate(gate) => format!("gate ({} good looks within {})", gate.looks, duration::format(gate.deadline)),
+        Step::Settle(settle) => format!("settle {}", duration::format(settle.hold)),
     }
 }
 
-fn millis(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{
+        testing::{cluster, healthz_error},
+        view::{Failure, FailureKind, View},
+    };
+
+    fn check(view: &View, hosts: &[&str]) -> (String, Code) {
+        let hosts: Vec<String> = hosts.iter().map(|host| (*host).into()).collect();
+        let playbook = Playbook::restart();
+        let plan = plan::plan(view, &hosts, &playbook.name, playbook.policy, playbook.turn);
+        (anstream::adapter::strip_str(&text(&plan)).to_string(), verdict(&plan))
+    }
+
+    #[test]
+    fn a_plan_tells_the_order_and_why() {
+        let mut view = cluster(&["n1", "n2", "n3", "n4", "n5"]);
+        for (server, zone) in view.servers.iter_mut().zip(["b", "a", "b", "a", "b"]) {
+            server.zone = Some(zone.into());
+        }
+        view.servers[3].health = Ok(healthz_error(503, "JetStream is not current with the meta leader"));
+        let (text, code) = check(&view, &["n1", "n2", "n3", "n4", "n5"]);
+        insta::assert_snapshot!(text);
+        assert_eq!(code, Code::Done);
+    }
+
+    #[test]
+    fn a_plan_tells_what_speaks_against_it() {
+        let mut view = cluster(&["n1", "n2", "n3"]);
+        view.servers[2].routes = Ok(vec![]);
+        view.servers[0].service = Err(Failure::new(FailureKind::Sudo, "sudo: a password is required"));
+        let (text, code) = check(&view, &["n1", "n2"]);
+        insta::assert_snapshot!(text);
+        assert_eq!(code, Code::Refused);
+    }
+
+    #[test]
+    fn what_can_t_be_reached_has_its_own_exit_code() {
+        let mut view = cluster(&["n1", "n2", "n3"]);
+        view.servers[2].varz = Err(Failure::new(FailureKind::Timeout, "no answer"));
+        view.servers[2].health = Err(Failure::new(FailureKind::Timeout, "no answer"));
+        assert_eq!(check(&view, &["n1"]).1, Code::Unreachable);
+    }
 }

@@ -153,10 +153,12 @@ impl Job<'_> {
     }
 
     fn consent(&self, plan: &Plan) -> Result<(), Error> {
+        if !self.args.yes || self.args.output == Stream::Text {
+            output::note(&plan::text(plan));
+        }
         if self.args.yes {
             return Ok(());
         }
-        output::note(&plan::text(plan));
         if !output::can_ask() {
             let text = "a change needs consent, and there is no terminal to ask on";
             return Err(Error::plain(Code::Refused, text).hint("give --yes, after you have read `rollgate plan`"));

@@ -185,3 +185,88 @@ impl Event {
         matches!(self, Self::Finished { .. } | Self::Halted { .. } | Self::Refused { .. } | Self::Interrupted { .. })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::core::{
+        gate::Condition,
+        halt::{Cause, Serving},
+        plan,
+        playbook::Policy,
+        testing::*,
+    };
+
+    fn halt() -> Box<Halt> {
+        let view = cluster(&["n1", "n2"]);
+        Box::new(Halt {
+            host: "n2".into(),
+            step: "gate".into(),
+            cause: Cause::CrashLoop,
+            after_ms: 900,
+            evidence: None,
+            serving: Some(Serving::of(&view)),
+            done: vec!["n1".into()],
+            untouched: vec![],
+            next: vec!["mend n2".into()],
+        })
+    }
+
+    fn every_kind() -> Vec<Event> {
+        let view = cluster(&["n1", "n2"]);
+        let hosts = ["n1", "n2"].map(String::from);
+        let plan = Box::new(plan::plan(&view, &hosts, "restart", Policy::default(), vec![]));
+        let (host, step) = (|| String::from("n2"), |step: &str| String::from(step));
+        let waiting = vec![Waiting { condition: Condition::Healthz, reason: "503: x".into(), for_ms: 20 }];
+        let clusters = BTreeMap::from([("a".to_owned(), vec![host()])]);
+        vec![
+            Event::RunStarted { rollgate: "0.1.0".into(), inventory: "d1".into(), plan },
+            Event::SafetyWaiting { host: host(), objections: vec![Objection::DifferentClusters { clusters }] },
+            Event::TurnStarted {
+                host: host(),
+                number: 1,
+                of: 2,
+                why: vec![Why::Zone { zone: "a".into() }],
+                baseline: Baseline::of(&view.servers[1]),
+            },
+            Event::StepStarted { host: host(), step: step("stop"), change: Some("r1-n2-stop".into()) },
+            Event::Looked { host: host(), step: step("gate"), good: 0, of: 3, waiting },
+            Event::StepFinished { host: host(), step: step("gate"), took_ms: 1200 },
+            Event::TurnFinished { host: host(), took_ms: 4200, unready_ms: 900, version: Some("2.15.1".into()) },
+            Event::Paused { for_ms: 1000 },
+            Event::StopRequested { signal: "SIGINT".into(), at_once: false },
+            Event::Finished { done: vec![host()], untouched: vec![], took_ms: 9000 },
+            Event::Halted { halt: halt() },
+            Event::Refused { halt: halt() },
+            Event::Interrupted {
+                in_doubt: Some(InDoubt { host: host(), step: step("stop") }),
+                done: vec![],
+                untouched: vec![],
+                next: vec![],
+            },
+        ]
+    }
+
+    /// The form of the journal and of `-o ndjson`. A change to this snapshot that is no addition needs a new [`SCHEMA`].
+    #[test]
+    fn the_form_of_every_event() {
+        let lines: Vec<String> = every_kind()
+            .into_iter()
+            .zip(0..)
+            .map(|(event, seq)| Envelope { v: SCHEMA, run: "r1".into(), seq, at: at(0), event })
+            .map(|envelope| serde_json::to_string(&envelope).unwrap())
+            .collect();
+        insta::assert_snapshot!(lines.join("\n"));
+    }
+
+    #[test]
+    fn every_event_is_read_as_it_was_written() {
+        for event in every_kind() {
+            let text = serde_json::to_string(&event).unwrap();
+            assert!(text.starts_with(&format!("{{\"event\":\"{}\"", event.kind())), "{text}");
+            assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event);
+        }
+    }
+}

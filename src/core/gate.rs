@@ -42,25 +42,21 @@ impl Baseline {
     }
 }
 
+impl Baseline {
+    /// The same without the old process: for a turn that stops nothing, the process that runs may stay.
+    #[must_use]
+    pub fn of_any_process(self) -> Self {
+        Self { server_id: None, start: None, ..self }
+    }
+}
+
 /// One look at the restarted server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Look {
     /// What the server and its host say.
     pub server: ServerView,
-    /// What its client port says.
-    pub client: Seen<ClientPort>,
     /// What each peer says: to whom it has routes.
     pub peers: Vec<(String, Seen<Vec<Peer>>)>,
-}
-
-/// How the client port answered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ClientPort {
-    /// INFO, and PONG to our PING; over TLS if the server demands it.
-    Pong,
-    /// INFO, and the server asked for credentials that we don't have: it serves, but we may not go further.
-    AsksCredentials,
 }
 
 /// The parts of readiness, in the order in which they usually come true.
@@ -236,7 +232,7 @@ impl Gate {
             Ok(health) if !health.ok() => fails(Condition::Healthz, health.summary()),
             Ok(_) => {}
         }
-        if let Err(failure) = &look.client {
+        if let Err(failure) = &look.server.client {
             fails(Condition::ClientPort, failure.to_string());
         }
         if let Some(varz) = process
@@ -302,7 +298,7 @@ mod tests {
         after.varz = Ok(new);
         let route = Peer { server_id: "ID-n2-2".into(), server_name: Some("n2".into()) };
         let peers = ["n1", "n3"].map(|peer| (peer.to_owned(), Ok(vec![route.clone()])));
-        Look { server: after, client: Ok(ClientPort::Pong), peers: peers.into() }
+        Look { server: after, peers: peers.into() }
     }
 
     fn waits_for(look: &Look, expected: &[Condition]) {
@@ -442,6 +438,17 @@ mod tests {
             varz.server_id = "ID-n2-3".into();
         }
         assert_eq!(gate.judge(&look, Duration::from_secs(5)), Verdict::Halt(Cause::CrashLoop));
+    }
+
+    #[test]
+    fn a_turn_that_stops_nothing_wants_no_new_process() {
+        let mut look = good();
+        look.varz = server("n2", &ALL).varz;
+        let route = Peer { server_id: "ID-n2-1".into(), server_name: None };
+        look.peers = vec![("n1".into(), Ok(vec![route]))];
+        waits_for(&look, &[Condition::NewProcess]);
+        let mut gate = Gate::new(baseline().of_any_process(), 1);
+        assert_eq!(gate.judge(&look, Duration::ZERO), Verdict::Open);
     }
 
     #[test]

@@ -92,7 +92,7 @@ impl Cause {
             Self::Killed => format!("{host} was killed by its service manager before it had stopped"),
             Self::HostLost { failure } => format!("contact with {host} was lost during its {step}: {failure}"),
             Self::ProcessGone => format!("{host} was started, but its process is gone"),
-            Self::CrashLoop => format!("{host} was started, but its process keeps dying"),
+            Self::CrashLoop => format!("{host} was started, but its process died, and its manager keeps starting it"),
             Self::Renamed { expected, found } => format!("{host} came back as server {found} instead of {expected}"),
             Self::NotReady { waiting } => format!("{host} did not become ready: {}", failed(waiting)),
             Self::NotSettled { waiting } => format!("{host} became ready but did not stay so: {}", failed(waiting)),

@@ -84,6 +84,13 @@ pub enum Objection {
         /// What failed.
         failure: Failure,
     },
+    /// The candidate's client port does not answer as the gate will want it to: the gate could never open.
+    ClientPort {
+        /// The host concerned.
+        host: String,
+        /// What failed.
+        failure: Failure,
+    },
     /// The candidate's service manager knows no such service.
     ServiceMissing {
         /// The host concerned.
@@ -121,6 +128,7 @@ impl Objection {
             Self::NoMetaLeader { .. } => "no-meta-leader",
             Self::MetaLeaderDisputed { .. } => "meta-leader-disputed",
             Self::HostUnusable { .. } => "host-unusable",
+            Self::ClientPort { .. } => "client-port",
             Self::ServiceMissing { .. } => "service-missing",
             Self::ServiceBusy { .. } => "service-busy",
             Self::Stale { .. } => "stale",
@@ -168,9 +176,19 @@ impl Objection {
                 FailureKind::HostKey => format!(
                     "compare {host}'s key with a trusted source, then update known_hosts; never accept it blindly"
                 ),
-                FailureKind::Denied => format!("load the key for {host} into your ssh agent: `ssh-add -l`"),
-                _ => format!("try `ssh {host} true`"),
+                FailureKind::Denied => {
+                    format!("see that your key for {host} is in the ssh agent (`ssh-add -l`) or named by `identity:`")
+                }
+                _ => format!("try that ssh command by hand; {host} must be on, and reachable from here"),
             },
+            Self::ClientPort { host, failure } if failure.kind == FailureKind::Tls => {
+                format!(
+                    "name the CA of {host}'s certificate, and a client certificate where it wants one: `client: {{ca: FILE}}`"
+                )
+            }
+            Self::ClientPort { .. } => {
+                "give the port's address as rollgate can reach it: `client: {url: \"nats://{address}:4222\"}`".into()
+            }
             Self::ServiceMissing { host, .. } => format!("correct the service's name for {host} in the inventory"),
             Self::ServiceBusy { host, .. } => format!("wait until the other change on {host} has ended"),
             Self::Stale { .. } => "look again".into(),
@@ -197,6 +215,7 @@ impl std::fmt::Display for Objection {
             Self::NoMetaLeader { hosts } => write!(f, "no meta leader, says {}", hosts.join(", ")),
             Self::MetaLeaderDisputed { leaders } => write!(f, "the meta leader is disputed: {}", groups(leaders)),
             Self::HostUnusable { host, failure } => write!(f, "{host} can't be used: {failure}"),
+            Self::ClientPort { host, failure } => write!(f, "{host} can't pass the gate: {failure}"),
             Self::ServiceMissing { host, words } => write!(f, "{host} has no such service: {words}"),
             Self::ServiceBusy { host, words } => write!(f, "the service on {host} is changing already: {words}"),
             Self::Stale { host, age_ms } => write!(f, "what is known of {host} is {} s old", age_ms / 1000),
@@ -227,6 +246,9 @@ pub fn unsafe_to_restart(view: &View, candidate: &str, expect_unready: bool, now
         identity(server, &mut found);
         if is_candidate {
             host(server, &mut found);
+            if !expect_unready {
+                client_port(server, &mut found);
+            }
         }
     }
     duplicates(view, &mut found);
@@ -273,6 +295,14 @@ fn host(server: &ServerView, found: &mut Vec<Objection>) {
             }
             Phase::Running | Phase::AutoRestart | Phase::Stopped | Phase::Failed => {}
         },
+    }
+}
+
+/// What fails while the server is healthy would fail at the gate too, after the server was restarted for nothing: a
+/// certificate that we do not trust, a sshd that forbids forwarding.
+fn client_port(server: &ServerView, found: &mut Vec<Objection>) {
+    if let (true, Err(failure)) = (server.healthy(), &server.client) {
+        found.push(Objection::ClientPort { host: server.host.clone(), failure: failure.clone() });
     }
 }
 
@@ -395,6 +425,14 @@ mod tests {
         let mut view = cluster(&["n1", "n2", "n3"]);
         view.servers[0].service = Err(Failure::new(FailureKind::Sudo, "a password is required"));
         check(&view, "n1", false, &["host-unusable"]);
+        check(&view, "n2", false, &[]);
+    }
+
+    #[test]
+    fn a_gate_that_could_not_open_objects() {
+        let mut view = cluster(&["n1", "n2", "n3"]);
+        view.servers[0].client = Err(Failure::new(FailureKind::Tls, "UnknownIssuer"));
+        check(&view, "n1", false, &["client-port"]);
         check(&view, "n2", false, &[]);
     }
 

@@ -27,6 +27,7 @@ pub(crate) fn server(host: &str, all: &[&str]) -> ServerView {
         routes: Ok(peers
             .map(|peer| Peer { server_id: format!("ID-{peer}-1"), server_name: Some((*peer).into()) })
             .collect()),
+        client: Ok(ClientPort::Pong),
         service: Ok(running()),
     }
 }

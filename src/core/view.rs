@@ -107,6 +107,8 @@ pub struct ServerView {
     pub health: Seen<Health>,
     /// `/routez`: the peers that this server has a route to.
     pub routes: Seen<Vec<Peer>>,
+    /// What the client port says; [`FailureKind::NotAsked`] where only monitoring was observed.
+    pub client: Seen<ClientPort>,
     /// The state of the service on the host; [`FailureKind::NotAsked`] where only monitoring was observed.
     pub service: Seen<ServiceState>,
 }
@@ -231,6 +233,16 @@ pub struct Peer {
     pub server_id: String,
     /// The peer's name, where the server tells it.
     pub server_name: Option<String>,
+}
+
+/// How the client port answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientPort {
+    /// INFO, and PONG to our PING; over TLS if the server demands it.
+    Pong,
+    /// INFO, and the server asked for credentials that we don't have: it serves, but we may not go further.
+    AsksCredentials,
 }
 
 /// The service as its manager on the host sees it.

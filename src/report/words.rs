@@ -97,6 +97,7 @@ pub fn span(ms: u64) -> String {
     match ms {
         0..10_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
         10_000..120_000 => format!("{} s", ms / 1000),
+        _ if ms % 60_000 < 1000 => format!("{} min", ms / 60_000),
         _ => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1000),
     }
 }
@@ -116,7 +117,8 @@ mod tests {
 
     #[test]
     fn spans_read_well() {
-        for (ms, text) in [(0, "0.0 s"), (1234, "1.2 s"), (12_345, "12 s"), (125_000, "2 min 5 s")] {
+        for (ms, text) in [(0, "0.0 s"), (1234, "1.2 s"), (12_345, "12 s"), (125_000, "2 min 5 s"), (180_000, "3 min")]
+        {
             assert_eq!(span(ms), text);
         }
     }

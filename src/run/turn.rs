@@ -61,6 +61,8 @@ pub(super) async fn take<F: Fleet>(roller: &mut Roller<'_, F>, turn: &Turn, base
         Step::Gate(gate) => Some(gate.looks),
         _ => None,
     });
+    let stops = roller.run.plan.steps.iter().any(|step| matches!(step, Step::Stop(_)));
+    let baseline = if stops { baseline } else { baseline.of_any_process() };
     let mut passage = Passage {
         host: turn.host.clone(),
         gate: Gate::new(baseline, looks.unwrap_or(1)),

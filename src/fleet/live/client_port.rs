@@ -7,13 +7,13 @@ use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio_rustls::TlsConnector;
 
-use crate::core::{
-    gate::ClientPort,
-    view::{Failure, FailureKind},
-};
+use crate::core::view::{ClientPort, Failure, FailureKind};
 
 /// No line of the protocol's opening is longer: an INFO with many addresses has some kilobytes.
 const LINE_MAX: usize = 64 << 10;
+
+/// What a connection is called that ends before its INFO.
+pub const CLOSED: &str = "closed by the server";
 
 #[derive(Deserialize)]
 struct Info {
@@ -91,7 +91,7 @@ async fn read_line(stream: &mut (impl AsyncBufReadExt + Unpin)) -> Result<String
     loop {
         let chunk = stream.fill_buf().await.map_err(|error| broken(&error))?;
         if chunk.is_empty() {
-            return Err(Failure::new(FailureKind::Protocol, "client port: closed by the server"));
+            return Err(Failure::new(FailureKind::Protocol, format!("client port: {CLOSED}")));
         }
         let end = chunk.iter().position(|byte| *byte == b'\n');
         let used = end.map_or(chunk.len(), |at| at + 1);

@@ -19,10 +19,7 @@ use super::{
 };
 use crate::{
     config::inventory::{self, Service},
-    core::{
-        gate::ClientPort,
-        view::{Failure, FailureKind, Health, Peer, Seen, ServerView, ServiceState, Varz},
-    },
+    core::view::{ClientPort, Failure, FailureKind, Health, Peer, Seen, ServerView, ServiceState, Varz},
     fleet::{Change, Changed},
 };
 
@@ -154,12 +151,13 @@ impl Host {
         self.view(varz, health, routes)
     }
 
-    /// The same without routes, and its client port.
-    pub async fn server_and_client(&self, limit: Duration) -> (ServerView, Seen<ClientPort>) {
+    /// The same for a look at the gate: with its client port, without the routes that its peers are asked for.
+    pub async fn server_for_gate(&self, limit: Duration) -> ServerView {
         let (varz, health) = tokio::join!(self.varz(limit), self.health(limit));
-        let client = self.client_port(varz.as_ref(), limit).await;
         let routes = Err(Failure::new(FailureKind::NotAsked, "its own routes were not asked for"));
-        (self.view(varz, health, routes), client)
+        let server = self.view(varz, health, routes);
+        let client = self.client_port(&server, limit).await;
+        ServerView { client, ..server }
     }
 
     fn view(&self, varz: Seen<Varz>, health: Seen<Health>, routes: Seen<Vec<Peer>>) -> ServerView {
@@ -171,13 +169,14 @@ impl Host {
             varz,
             health,
             routes,
+            client: Err(Failure::new(FailureKind::NotAsked, "the client port was not looked at")),
             service: Err(Failure::new(FailureKind::NotAsked, "the service was not looked at")),
         }
     }
 
     async fn varz(&self, limit: Duration) -> Seen<Varz> {
         let (code, body) = self.monitor.get("/varz", limit).await?;
-        answered(code, "/varz")?;
+        self.answered(code, "/varz", &body)?;
         wire::varz(&body)
     }
 
@@ -192,13 +191,28 @@ impl Host {
     /// The monitoring port does not answer.
     pub async fn routes(&self, limit: Duration) -> Seen<Vec<Peer>> {
         let (code, body) = self.monitor.get("/routez", limit).await?;
-        answered(code, "/routez")?;
+        self.answered(code, "/routez", &body)?;
         wire::routes(&body)
     }
 
-    async fn client_port(&self, varz: Result<&Varz, &Failure>, limit: Duration) -> Seen<ClientPort> {
-        let varz =
-            varz.map_err(|_| Failure::new(FailureKind::NotAsked, "not asked: the server does not answer yet"))?;
+    /// Another status than 200, with what came with it: an HTTPS port says there that it got plain HTTP.
+    fn answered(&self, code: u16, path: &str, body: &str) -> Result<(), Failure> {
+        if code == 200 {
+            return Ok(());
+        }
+        let said: String = body.lines().next().unwrap_or_default().chars().take(100).collect();
+        let text = format!("{path} of {}: HTTP {code}: {said}", self.monitored_by());
+        Err(Failure::new(FailureKind::Protocol, text))
+    }
+
+    /// How the client port answers. `server` says which process should, and where it listens.
+    ///
+    /// # Errors
+    /// What is wrong with it, or that the server is not known well enough to ask.
+    pub async fn client_port(&self, server: &ServerView, limit: Duration) -> Seen<ClientPort> {
+        let Ok(varz) = &server.varz else {
+            return Err(Failure::new(FailureKind::NotAsked, "not asked: the server does not answer yet"));
+        };
         match timeout(limit, self.talk(varz)).await {
             Ok(result) => result,
             Err(_) => Err(Failure::new(FailureKind::Timeout, "client port: no answer in time")),
@@ -227,7 +241,13 @@ impl Host {
                 let stream = UnixStream::connect(&socket).await.map_err(|error| {
                     Failure::new(FailureKind::Unreachable, format!("client port through ssh: {error}"))
                 })?;
-                client_port::check(stream, &self.client_tls, false, &self.address, id).await
+                let checked = client_port::check(stream, &self.client_tls, false, &self.address, id).await;
+                checked.map_err(|failure| {
+                    // ssh accepts on our side first, and closes without a word when it can't go on.
+                    let why = "through ssh: nothing listens there, or sshd forbids forwarding (AllowTcpForwarding)";
+                    let detail = failure.detail.replace(client_port::CLOSED, &format!("closed {why}"));
+                    Failure::new(failure.kind, detail)
+                })
             }
         }
     }
@@ -274,11 +294,4 @@ async fn tcp(host: &str, port: u16) -> Result<TcpStream, Failure> {
         };
         Failure::new(kind, format!("client port {host}:{port}: {error}"))
     })
-}
-
-fn answered(code: u16, path: &str) -> Result<(), Failure> {
-    if code == 200 {
-        return Ok(());
-    }
-    Err(Failure::new(FailureKind::Protocol, format!("{path}: HTTP {code}")))
 }

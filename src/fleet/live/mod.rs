@@ -88,16 +88,12 @@ impl Fleet for Live {
         let using_ssh = self.hosts.iter().filter(|host| inspected(host) || host.needs_ssh());
         join_all(using_ssh.map(Host::connect)).await;
         let servers = join_all(self.hosts.iter().map(|host| async {
-            let service = async {
-                if inspected(host) {
-                    host.service_as_root(timeout).await
-                } else {
-                    Err(Failure::new(FailureKind::NotAsked, "the service was not looked at"))
-                }
-            };
-            let (mut view, service) = tokio::join!(host.server(timeout), service);
-            view.service = service;
-            view
+            if !inspected(host) {
+                return host.server(timeout).await;
+            }
+            let (server, service) = tokio::join!(host.server(timeout), host.service_as_root(timeout));
+            let client = host.client_port(&server, timeout).await;
+            ServerView { service, client, ..server }
         }));
         let servers = servers.await;
         View { cluster: self.cluster.clone(), at: self.now(), servers }
@@ -122,9 +118,8 @@ impl Fleet for Live {
                 .filter(|peer| peer.name() != host)
                 .map(|peer| async { (peer.name().to_owned(), peer.routes(timeout).await) }),
         );
-        let ((server, client), service, peers) =
-            tokio::join!(target.server_and_client(timeout), target.service(timeout), peers);
-        Look { server: ServerView { service, ..server }, client, peers }
+        let (server, service, peers) = tokio::join!(target.server_for_gate(timeout), target.service(timeout), peers);
+        Look { server: ServerView { service, ..server }, peers }
     }
 
     async fn evidence(&self, host: &str, since: Option<Timestamp>, timeout: Duration) -> Evidence {
@@ -156,7 +151,8 @@ fn unknown(host: &str, failure: &Failure) -> Look {
         varz: Err(seen()),
         health: Err(seen()),
         routes: Err(seen()),
+        client: Err(seen()),
         service: Err(seen()),
     };
-    Look { server, client: Err(seen()), peers: Vec::new() }
+    Look { server, peers: Vec::new() }
 }

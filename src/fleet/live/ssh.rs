@@ -115,7 +115,7 @@ impl Connection {
     /// The host could not be reached, or there was no answer within `limit`. The command itself may go on.
     pub async fn run(&self, remote: &Remote, limit: Duration) -> Result<Output, Failure> {
         let late = |what: &str| {
-            let text = format!("ssh {}: {what} within {}", self.ssh, seconds(limit));
+            let text = format!("{}: {what} within {}", by_hand(&self.ssh), seconds(limit));
             Failure::new(FailureKind::Timeout, text)
         };
         let began = Instant::now();
@@ -181,7 +181,7 @@ async fn connect(ssh: &Ssh, directory: &Path) -> Result<Session, Failure> {
         Ok(Ok(session)) => Ok(session),
         Ok(Err(error)) => Err(refused(ssh, &error)),
         Err(_) => {
-            let text = format!("ssh {ssh}: no connection within {}", seconds(limit));
+            let text = format!("{}: no connection within {}", by_hand(ssh), seconds(limit));
             Err(Failure::new(FailureKind::Timeout, text))
         }
     }
@@ -247,6 +247,29 @@ fn lost(error: &openssh::Error) -> Failure {
     Failure::new(FailureKind::Unreachable, format!("ssh connection lost: {}", chain(error)))
 }
 
+/// The connection as an operator would try it by hand.
+fn by_hand(ssh: &Ssh) -> String {
+    let mut words = vec!["ssh".to_owned()];
+    let mut option = |flag: &str, value: String| words.extend([flag.to_owned(), value]);
+    if let Some(config) = &ssh.config {
+        option("-F", config.display().to_string());
+    }
+    if let Some(identity) = &ssh.identity {
+        option("-i", identity.display().to_string());
+    }
+    if !ssh.jump.is_empty() {
+        option("-J", ssh.jump.join(","));
+    }
+    if let Some(port) = ssh.port {
+        option("-p", port.to_string());
+    }
+    words.push(match &ssh.user {
+        Some(user) => format!("{user}@{}", ssh.destination),
+        None => ssh.destination.clone(),
+    });
+    words.join(" ")
+}
+
 /// ssh tells the reason only in its words (`ssh.c`, `sshconnect.c`, `sshconnect2.c` of OpenSSH).
 fn refused(ssh: &Ssh, error: &openssh::Error) -> Failure {
     let text = match error {
@@ -254,7 +277,7 @@ fn refused(ssh: &Ssh, error: &openssh::Error) -> Failure {
         other => chain(other),
     };
     let text = ssh_words(&text);
-    Failure::new(kind_of(&text), format!("ssh {ssh}: {text}"))
+    Failure::new(kind_of(&text), format!("{}: {text}", by_hand(ssh)))
 }
 
 fn kind_of(text: &str) -> FailureKind {
@@ -295,6 +318,17 @@ mod tests {
     fn check(text: &str, kind: FailureKind, words: &str) {
         let found = ssh_words(text);
         assert_eq!((kind_of(&found), found.as_str()), (kind, words));
+    }
+
+    #[test]
+    fn a_failure_can_be_tried_by_hand() {
+        let mut ssh = Ssh { destination: "n1".into(), ..Ssh::default() };
+        assert_eq!(by_hand(&ssh), "ssh n1");
+        ssh.user = Some("deploy".into());
+        ssh.port = Some(2222);
+        ssh.jump = vec!["a".into(), "b".into()];
+        ssh.config = Some("/etc/conf".into());
+        assert_eq!(by_hand(&ssh), "ssh -F /etc/conf -J a,b -p 2222 deploy@n1");
     }
 
     #[test]
