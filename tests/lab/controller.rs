@@ -28,6 +28,7 @@ fn killed_in_a_stop() {
         lab.root(&order[0], "systemctl is-active nats-server || true").trim() == "inactive"
     });
     assert_eq!(lab.stops_and_starts(&order[0]), (1, 1), "{killed}");
+    assert_eq!(lab.changes(&order[0]), 1, "{killed}");
 
     // The lock went with the process; the server that is down goes first.
     let ended = lab.rollgate(&line);

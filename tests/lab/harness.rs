@@ -248,6 +248,13 @@ impl Lab {
         (count("Stopping nats-server.service"), count("Started nats-server.service"))
     }
 
+    /// How many changes rollgate has begun on a host: each is a unit of its own there. A second stop of a server that is
+    /// down already would show only here.
+    pub fn changes(&self, host: &str) -> usize {
+        let log = self.root(host, "journalctl -o cat --no-pager _PID=1");
+        log.lines().filter(|line| line.starts_with("Started rollgate-")).count()
+    }
+
     /// When the service manager began its stops of the server, in seconds since 1970: the machine's clock is the host's.
     pub fn stop_times(&self, host: &str) -> Vec<f64> {
         let log = self.root(host, "journalctl -u nats-server -o short-unix --no-pager _PID=1");

@@ -96,6 +96,7 @@ fn a_host_that_is_lost_and_found_in_its_turn() {
     ended.exits(0).journal_is_whole();
     for host in lab.hosts() {
         assert_eq!(lab.stops_and_starts(&host), (1, 2), "{host}: {ended}");
+        assert_eq!(lab.changes(&host), 2, "one stop and one start of {host} were asked for: {ended}");
     }
 }
 
@@ -121,4 +122,5 @@ fn a_host_that_is_lost_for_good_in_its_turn() {
         assert_eq!(lab.server_id(host), before[place], "{host} was touched: {ended}");
     }
     assert_eq!(lab.stops_and_starts(&order[0]), (1, 1), "{ended}");
+    assert_eq!(lab.changes(&order[0]), 1, "{ended}");
 }

@@ -80,6 +80,7 @@ fn interrupted_twice() {
         lab.root(&order[0], "systemctl is-active nats-server || true").trim() == "inactive"
     });
     assert_eq!(lab.stops_and_starts(&order[0]), (1, 1), "{ended}");
+    assert_eq!(lab.changes(&order[0]), 1, "{ended}");
     for host in &order[1..] {
         assert_eq!(lab.stops_and_starts(host), (0, 1), "{host}: {ended}");
     }
