@@ -1,6 +1,9 @@
 //! Ways to a server's ports: monitoring through ssh, by curl on the host, and a client port that demands TLS.
 
-use crate::harness::{Lab, Options};
+use crate::{
+    harness::{Lab, Options},
+    process::strings,
+};
 
 /// Monitoring is bound to localhost, as nats-server's documentation recommends.
 #[test]
@@ -30,23 +33,24 @@ fn monitoring_without_forwarding() {
         lab.put(&host, "/etc/ssh/sshd_config.d/no-forwarding.conf", "AllowTcpForwarding no\n");
         lab.root(&host, "systemctl reload ssh 2>/dev/null || systemctl reload sshd");
     }
-    let inventory = lab.inventory();
-    let before = lab.server_ids();
+    let (inventory, short) = (lab.inventory(), lab.file("short.yaml"));
+    let status = lab.rollgate(&["status", "-i", &inventory]);
+    status.exits(0);
+    assert!(status.stdout.contains("3 of 3 servers are healthy"), "{status}");
     let check = lab.rollgate(&["check", "-i", &inventory]);
     check.exits(3);
     assert_eq!(check.stdout.matches("via curl on the host").count(), 3, "{check}");
     assert_eq!(check.stdout.matches("AllowTcpForwarding").count(), 3, "{check}");
-    // The gate could not open, so nothing is restarted.
-    let refused = lab.rollgate(&["restart", "-i", &inventory, "--yes"]);
-    refused.exits(3).says(&["client-port", "client: {url:"]);
-    assert_eq!(before, lab.server_ids(), "{refused}");
-    let status = lab.rollgate(&["status", "-i", &inventory]);
-    status.exits(0);
-    assert!(status.stdout.contains("3 of 3 servers are healthy"), "{status}");
+    // A gate that could not open is known before anything is stopped for it.
+    let before = lab.server_ids();
+    let ended = lab.rollgate(&["run", &short, "-i", &inventory, "--yes"]);
+    ended.exits(3).began_nothing().says(&["[client-port]", "AllowTcpForwarding", "nothing was touched"]);
+    assert_eq!(lab.server_ids(), before, "{ended}");
     // The client port has no such way, but it need not go through ssh.
     let inventory = lab.inventory_with(|text| {
         text.replacen("defaults:\n", "defaults:\n  client: {url: \"nats://{address}:4222\"}\n", 1)
     });
+    let before = lab.server_ids();
     let ended = lab.rollgate(&["run", &lab.file("quick.yaml"), "-i", &inventory, "--yes"]);
     ended.exits(0).journal_is_whole();
     assert!(before.iter().zip(lab.server_ids()).all(|(old, new)| *old != new), "{ended}");
@@ -70,9 +74,27 @@ fn a_client_port_with_tls() {
         .output()
         .expect("openssl");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let inventory = ca(&other);
     let before = lab.server_ids();
-    let ended = lab.rollgate(&["run", &lab.file("short.yaml"), "-i", &inventory, "--yes"]);
-    ended.exits(3).says(&["client-port", "TLS", "client: {ca: FILE}"]);
-    assert_eq!(before, lab.server_ids(), "{ended}");
+    let short = lab.file("short.yaml");
+    let ended = lab.rollgate(&["run", &short, "-i", &ca(&other), "--yes"]);
+    ended.exits(3).began_nothing().says(&["[client-port]", "TLS", "`client: {ca: FILE}`", "nothing was touched"]);
+    assert_eq!(lab.server_ids(), before, "{ended}");
+
+    // A certificate that nobody trusts and that only the next start reads: it shows in the gate.
+    let inventory = ca(&lab.path.join("ca.pem").display().to_string());
+    let order = lab.plan(&inventory);
+    let renew = "cd /etc/nats/tls && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=x \
+        -days 2 -keyout server.key -out server.pem 2>/dev/null && chown nats:nats server.key";
+    lab.root(&order[0], renew);
+    let ended = lab.rollgate(&["run", &short, "-i", &inventory, "--yes"]);
+    ended.exits(4).journal_is_whole();
+    let halt = ended.halt("not-ready");
+    assert_eq!(strings(&halt["untouched"]), order[1..], "{ended}");
+    let waiting = halt["waiting"].as_array().expect("what it waited for");
+    assert_eq!(waiting.len(), 1, "{ended}");
+    assert_eq!(waiting[0]["condition"], "client-port", "{ended}");
+    ended.says(&["client-port", "TLS"]);
+    for (place, host) in lab.hosts().iter().enumerate().filter(|(_, host)| **host != order[0]) {
+        assert_eq!(lab.server_id(host), before[place], "{host}: {ended}");
+    }
 }
