@@ -2,8 +2,9 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
-    path::Path,
-    process::{Child, Stdio},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::OnceLock,
 };
 
 use serde_json::Value;
@@ -19,16 +20,11 @@ pub struct Witness {
 impl Witness {
     /// Begins to watch, and to publish; returns once it does.
     pub fn of(lab: &Lab) -> Self {
-        // Cargo builds examples next to the binary whenever it runs tests.
-        let program = Path::new(ROLLGATE).with_file_name("examples/witness");
+        let program = built();
         let servers = lab.hosts().iter().map(|host| Lab::address(host)).collect::<Vec<_>>().join(",");
         let mut command = lab.exec(program, &["--servers", &servers]);
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the witness, which `cargo test` builds");
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the witness");
         let mut stderr = BufReader::new(child.stderr.take().expect("its stderr"));
         let mut said = String::new();
         while !said.ends_with("ready\n") {
@@ -55,6 +51,20 @@ impl Drop for Witness {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The witness's program. `cargo test` builds an example that has tests of its own as a test only, so it is asked for.
+fn built() -> &'static PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let program = Path::new(ROLLGATE).with_file_name("examples/witness");
+        let release = program.components().any(|part| part.as_os_str() == "release");
+        let profile = if release { "release" } else { "dev" };
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--example", "witness", "--profile", profile]);
+        assert!(cargo.status().is_ok_and(|status| status.success()), "the witness can't be built");
+        program
+    })
 }
 
 /// What a witness saw.

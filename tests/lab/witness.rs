@@ -171,7 +171,7 @@ async fn create_stream(js: &jetstream::Context, options: &Options) -> Result<(),
         ..Default::default()
     };
     // a cluster that has just come up may still be electing
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let attempt: Result<(), AnyError> = async {
             if let Ok(old) = js.get_stream(&options.stream).await {
@@ -300,7 +300,7 @@ async fn stdin_closed() {
 
 /// Reads the stream back and compares it with what was acknowledged.
 async fn verify(js: &jetstream::Context, options: &Options, tally: &Tally) -> Result<u64, String> {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     let stored = loop {
         match timeout(Duration::from_secs(10), read_back(js, options)).await {
             Ok(Ok(stored)) => break stored,
