@@ -43,6 +43,7 @@ impl Validator {
                     "object" => value.is_object(),
                     "array" => value.is_array(),
                     "string" => value.is_string(),
+                    "boolean" => value.is_boolean(),
                     "integer" => value.is_i64() || value.is_u64(),
                     other => return Err(format!("type {other}")),
                 },

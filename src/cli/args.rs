@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::Error;
-use crate::config::{Inventory, Playbook, inventory::Selection};
+use crate::{
+    config::{Inventory, Playbook, inventory::Selection},
+    core::safety::Objection,
+};
 
 /// Which clusters and hosts.
 #[derive(Debug, Args)]
@@ -58,11 +61,15 @@ pub struct Limits {
     /// End after this many servers.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub stop_after: Option<u32>,
+    /// Consent to an objection, by the name that `plan` shows; may be repeated.
+    #[arg(long, value_name = "OBJECTION", value_parser = clap::builder::PossibleValuesParser::new(Objection::OVERRIDABLE))]
+    pub allow: Vec<String>,
 }
 
 impl Limits {
     /// The playbook with what the command line says in its place.
     pub fn apply(&self, mut playbook: Playbook) -> Playbook {
+        playbook.policy.allow.extend(self.allow.iter().cloned());
         playbook.policy.stop_after = self.stop_after.or(playbook.policy.stop_after);
         playbook
     }

@@ -68,7 +68,7 @@ pub async fn run(args: PlanArgs) -> Result<Code, Error> {
 
 /// Observes a cluster and plans its roll. Every host to be rolled is inspected: ssh, sudo, service.
 pub async fn make(fleet: &impl Fleet, selection: &Selection, playbook: &Playbook) -> Plan {
-    let view = fleet.observe(&selection.roll, OBSERVE_TIMEOUT).await;
+    let view = fleet.observe_assets(&selection.roll, OBSERVE_TIMEOUT).await;
     plan::plan(&view, &selection.roll, &playbook.name, playbook.policy.clone(), playbook.turn.clone())
 }
 
@@ -112,6 +112,10 @@ pub fn text(plan: &Plan) -> String {
     if !plan.bystanders.is_empty() {
         let _ = writeln!(out, "observed only: {}", plan.bystanders.join(", "));
     }
+    for turn in plan.turns.iter().filter(|turn| !turn.consented.is_empty()) {
+        let _ = writeln!(out, "by consent, at {}:", turn.host);
+        out.push_str(&objections_text(&turn.consented.iter().collect::<Vec<_>>()));
+    }
     let objections = plan.objections();
     if !objections.is_empty() {
         let _ = writeln!(out, "\n{BAD}not safe{BAD:#}: a run would be refused");
@@ -142,6 +146,7 @@ fn turns(plan: &Plan) -> String {
 
 fn step(step: &Step) -> String {
     match step {
+        Step::Drain(_) => "drain".into(),
         Step::Stop(stop) => format!("stop (at most {})", duration::format(stop.deadline)),
         Step::Start(_) => "start".into(),
         Step::Gate(gate) => format!("gate ({} good looks within {})", gate.looks, duration::format(gate.deadline)),

@@ -50,8 +50,14 @@ fn secret_value(line: &str) -> Option<usize> {
             .rfind(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.')))
             // The character found may be longer than a byte.
             .map_or(0, |before| before + key[before..].chars().next().map_or(1, char::len_utf8));
-        is_secret(&key[start..]).then_some(at + 1)
+        let is_file = &key[start..] == "nkey" && is_path(&line[at + 1..]);
+        (is_secret(&key[start..]) && !is_file).then_some(at + 1)
     })
+}
+
+/// Whether a value begins as paths do and seeds, which are base32, can't: `nats: {nkey: ./sys.nk}`.
+fn is_path(value: &str) -> bool {
+    value.trim_start_matches([' ', '\t', '"', '\'']).starts_with(['.', '/', '~'])
 }
 
 /// Copies `line`, overwriting the password in `user:password@host` and in URLs.
@@ -102,5 +108,7 @@ mod tests {
         check("password_file: ./p\n", "password_file: ./p");
         check("key: ./client-key.pem\n", "key: ./client-key.pem");
         check("é_secret: x", "é_secret:");
+        check("nats: {nkey: ./sys.nk}\n", "nats: {nkey: ./sys.nk}");
+        check("nats: {nkey: SUAM, x: y}\n", "nats: {nkey:");
     }
 }

@@ -63,6 +63,9 @@ pub enum Event {
         why: Vec<Why>,
         /// What was true of it before it was touched.
         baseline: Baseline,
+        /// Objections that the operator consented to by name.
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        consented: Vec<Objection>,
     },
     /// A step is about to take effect. It is on disk before the effect is.
     StepStarted {
@@ -95,6 +98,9 @@ pub enum Event {
         step: String,
         /// How long it took.
         took_ms: u64,
+        /// What there is to say of it.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        note: Option<String>,
     },
     /// A turn ended well.
     TurnFinished {
@@ -230,10 +236,11 @@ mod tests {
                 of: 2,
                 why: vec![Why::Zone { zone: "a".into() }],
                 baseline: Baseline::of(&view.servers[1]),
+                consented: vec![],
             },
             Event::StepStarted { host: host(), step: step("stop"), change: Some("r1-n2-stop".into()) },
             Event::Looked { host: host(), step: step("gate"), good: 0, of: 3, waiting },
-            Event::StepFinished { host: host(), step: step("gate"), took_ms: 1200 },
+            Event::StepFinished { host: host(), step: step("gate"), took_ms: 1200, note: None },
             Event::TurnFinished { host: host(), took_ms: 4200, unready_ms: 900, version: Some("2.15.1".into()) },
             Event::Paused { for_ms: 1000 },
             Event::StopRequested { signal: "SIGINT".into(), at_once: false },

@@ -73,6 +73,10 @@ pub enum Condition {
     ClientPort,
     /// Every peer has a route to the new process.
     PeerRoutes,
+    /// Every raft group on the server has a leader that calls it current.
+    CaughtUp,
+    /// The streams on it have what they had.
+    Data,
 }
 
 impl Condition {
@@ -84,6 +88,8 @@ impl Condition {
             Self::Healthz => "healthz",
             Self::ClientPort => "client-port",
             Self::PeerRoutes => "peer-routes",
+            Self::CaughtUp => "caught-up",
+            Self::Data => "data",
         }
     }
 }

@@ -51,6 +51,11 @@ pub enum Cause {
         /// The conditions that did not hold at the end.
         waiting: Vec<Waiting>,
     },
+    /// The server is ready, and data that it had is not there.
+    DataShort {
+        /// The streams, with their counts.
+        streams: Vec<String>,
+    },
     /// The server was ready, but did not stay so.
     NotSettled {
         /// The conditions that did not hold at the end.
@@ -72,6 +77,7 @@ impl Cause {
             Self::CrashLoop => "crash-loop",
             Self::Renamed { .. } => "server-renamed",
             Self::NotReady { .. } => "not-ready",
+            Self::DataShort { .. } => "data-short",
             Self::NotSettled { .. } => "not-settled",
         }
     }
@@ -95,6 +101,10 @@ impl Cause {
             Self::CrashLoop => format!("{host} was started, but its process died, and its manager keeps starting it"),
             Self::Renamed { expected, found } => format!("{host} came back as server {found} instead of {expected}"),
             Self::NotReady { waiting } => format!("{host} did not become ready: {}", failed(waiting)),
+            Self::DataShort { streams } => format!(
+                "{host} is back, but data is missing on it: {}",
+                streams.first().map_or("no stream named", String::as_str)
+            ),
             Self::NotSettled { waiting } => format!("{host} became ready but did not stay so: {}", failed(waiting)),
         }
     }

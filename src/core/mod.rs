@@ -1,6 +1,9 @@
 //! Pure: facts in, decisions out. Nothing in here names tokio, ssh, http, files or a clock; `tests/tidy.rs` holds it
 //! to that, so every decision can be tested with plain values.
 
+pub mod assets;
+pub mod caught_up;
+pub mod drain;
 pub mod event;
 pub mod gate;
 pub mod halt;

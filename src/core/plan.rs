@@ -66,6 +66,9 @@ pub struct Turn {
     pub why: Vec<Why>,
     /// What speaks against its restart, as things were when the plan was made.
     pub objections: Vec<Objection>,
+    /// Objections that the operator consented to by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub consented: Vec<Objection>,
     /// The place of its zone among the zones of the inventory.
     pub zone_rank: usize,
     /// Its place in the inventory.
@@ -81,14 +84,20 @@ pub fn plan(view: &View, hosts: &[String], playbook: &str, policy: Policy, steps
     order::sort(&mut turns, &policy.order, view);
     let mended: Vec<String> = turns.iter().filter(|turn| turn.unready).map(|turn| turn.host.clone()).collect();
     for (place, turn) in turns.iter_mut().enumerate() {
+        let after_mended = place > 0 && !mended.is_empty();
         let earlier = |host: &str| mended.iter().position(|other| other == host).is_some_and(|index| index < place);
-        turn.objections = safety::unsafe_to_restart(view, &turn.host, turn.unready, view.at)
+        let found = safety::unsafe_to_restart(view, &turn.host, turn.unready, view.at)
             .into_iter()
             .filter(|objection| match objection {
                 Objection::ServerUnreachable { host, .. } | Objection::ServerNotHealthy { host, .. } => !earlier(host),
+                // Its replicas count again once it is back.
+                Objection::GroupMajority { .. }
+                | Objection::GroupWithoutLeader { .. }
+                | Objection::AssetsUnknown { .. } => !after_mended,
                 _ => true,
             })
             .collect();
+        (turn.objections, turn.consented) = safety::consent(found, &policy.allow);
     }
     let bystanders = view.servers.iter().map(|server| &server.host).filter(|host| !hosts.contains(host));
     Plan {
@@ -122,6 +131,7 @@ pub(crate) fn turns(view: &View, hosts: &[String]) -> Vec<Turn> {
             connections: varz.map(|varz| varz.connections),
             why: Vec::new(),
             objections: Vec::new(),
+            consented: Vec::new(),
             zone_rank: zone_rank.unwrap_or(zones.len()),
             inventory_rank,
         }
@@ -144,6 +154,7 @@ mod tests {
         Policy {
             order: vec![OrderRule::Unready, OrderRule::MetaLeaderLast, OrderRule::Inventory],
             stop_after: None,
+            allow: vec![],
             pause: Duration::ZERO,
             safety_deadline: Duration::from_secs(30),
         }
@@ -171,6 +182,18 @@ mod tests {
         check(&view, &["n1", "n2", "n3"], &[("n2", 0), ("n1", 0), ("n3", 0)]);
         // Left out of the roll it blocks the others.
         check(&view, &["n1", "n3"], &[("n1", 1), ("n3", 1)]);
+    }
+
+    #[test]
+    fn replicas_of_a_server_that_goes_first_count_again_after_it() {
+        let mut view = cluster(&["n1", "n2", "n3"]);
+        view.servers[1].varz = Err(Failure::new(FailureKind::Refused, "refused"));
+        view.servers[1].health = Err(Failure::new(FailureKind::Refused, "refused"));
+        let meta = view.assets.as_mut().and_then(|assets| assets.groups[0].members[1].standing.as_mut()).unwrap();
+        meta.current = false;
+        check(&view, &["n1", "n2", "n3"], &[("n2", 0), ("n1", 0), ("n3", 0)]);
+        // Left out of the roll it is missed.
+        check(&view, &["n1"], &[("n1", 2)]);
     }
 
     #[test]

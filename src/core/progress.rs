@@ -170,7 +170,13 @@ mod tests {
 
     fn started() -> Event {
         let view = cluster(&["n1", "n2", "n3"]);
-        let policy = Policy { order: vec![], stop_after: None, pause: Duration::ZERO, safety_deadline: Duration::ZERO };
+        let policy = Policy {
+            order: vec![],
+            stop_after: None,
+            allow: vec![],
+            pause: Duration::ZERO,
+            safety_deadline: Duration::ZERO,
+        };
         let hosts = ["n1", "n2", "n3"].map(String::from);
         let plan = Box::new(plan::plan(&view, &hosts, "restart", policy, vec![]));
         Event::RunStarted { rollgate: "0".into(), inventory: "d".into(), plan }
@@ -178,7 +184,7 @@ mod tests {
 
     fn turn(host: &str) -> Event {
         let baseline = Baseline::of(&server(host, &["n1", "n2", "n3"]));
-        Event::TurnStarted { host: host.into(), number: 1, of: 3, why: vec![], baseline }
+        Event::TurnStarted { host: host.into(), number: 1, of: 3, why: vec![], baseline, consented: vec![] }
     }
 
     fn step(host: &str, step: &str) -> Event {
@@ -186,7 +192,7 @@ mod tests {
     }
 
     fn finished(host: &str, step: &str) -> Event {
-        Event::StepFinished { host: host.into(), step: step.into(), took_ms: 1 }
+        Event::StepFinished { host: host.into(), step: step.into(), took_ms: 1, note: None }
     }
 
     fn turned(host: &str) -> Event {

@@ -1,8 +1,13 @@
 //! Values for unit tests.
 
+use std::{collections::BTreeMap, time::Duration};
+
 use jiff::Timestamp;
 
-use super::view::*;
+use super::{
+    assets::{Assets, Group, Kind, Leader, Member, Standing, Storage},
+    view::*,
+};
 
 /// 2026-11-22 12:00:00 UTC plus some seconds.
 pub(crate) fn at(seconds: i64) -> Timestamp {
@@ -12,7 +17,13 @@ pub(crate) fn at(seconds: i64) -> Timestamp {
 /// A healthy cluster, fully meshed, whose last host leads the meta group.
 pub(crate) fn cluster(hosts: &[&str]) -> View {
     let servers = hosts.iter().map(|host| server(host, hosts)).collect();
-    View { cluster: "test".into(), at: at(0), servers }
+    let assets = Assets {
+        asked: hosts.iter().map(|host| ((*host).to_owned(), Some(at(0)))).collect(),
+        groups: vec![group(Kind::Meta, "", hosts, hosts.len() - 1)],
+        gaps: vec![],
+        account_names: BTreeMap::new(),
+    };
+    View { cluster: "test".into(), at: at(0), servers, system_account: None, assets: Some(assets) }
 }
 
 pub(crate) fn server(host: &str, all: &[&str]) -> ServerView {
@@ -70,4 +81,29 @@ pub(crate) fn healthz_error(code: u16, error: &str) -> Health {
     let error =
         HealthError { kind: "JETSTREAM".into(), error: error.into(), account: None, stream: None, consumer: None };
     Health { code, errors: vec![error] }
+}
+
+/// A stream of account APP with one replica on each of `members`, all current, led by the first.
+pub(crate) fn stream(name: &str, members: &[&str]) -> Group {
+    group(Kind::Stream, name, members, 0)
+}
+
+fn group(kind: Kind, stream: &str, members: &[&str], leader: usize) -> Group {
+    let standing = Standing { current: true, offline: false, active: Duration::ZERO, lag: 0, joining: false };
+    Group {
+        kind,
+        account: if kind == Kind::Meta { String::new() } else { "APP".into() },
+        stream: stream.into(),
+        consumer: String::new(),
+        raft: None,
+        wanted: members.len() as u32,
+        storage: Storage::File,
+        leader: Leader { server: Some(members[leader].into()), at: Some(at(0)), ..Leader::default() },
+        members: members.iter().map(|m| Member { server: (*m).into(), standing: Some(standing) }).collect(),
+        subjects: vec![],
+        consumers: 0,
+        last_active: None,
+        pending: vec![],
+        copies: vec![],
+    }
 }

@@ -6,6 +6,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::assets::Assets;
+
 /// An observation, or why there is none.
 pub type Seen<T> = Result<T, Failure>;
 
@@ -68,6 +70,12 @@ pub struct View {
     pub at: Timestamp,
     /// One entry a host, in inventory order.
     pub servers: Vec<ServerView>,
+    /// Whether the system account can be used; none where the inventory names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_account: Option<Seen<()>>,
+    /// JetStream's assets and their raft groups; none where they were not asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assets: Option<Assets>,
 }
 
 impl View {

@@ -10,6 +10,7 @@ use std::{future::Future, time::Duration};
 use jiff::Timestamp;
 
 use crate::core::{
+    drain::{Attached, StepDown},
     gate::Look,
     halt::Evidence,
     view::{Failure, Seen, ServiceState, View},
@@ -23,6 +24,25 @@ pub trait Fleet: Send + Sync {
     /// Observes every server through its monitoring port, and the service manager of each host in `inspect`.
     /// Whatever can't be observed is a failure in the view; the call itself can't fail.
     fn observe(&self, inspect: &[String], timeout: Duration) -> impl Future<Output = View> + Send;
+
+    /// The same with JetStream's assets, and whether the system account can be used.
+    fn observe_assets(&self, inspect: &[String], timeout: Duration) -> impl Future<Output = View> + Send;
+
+    /// Whether the inventory names a system account.
+    fn has_system_account(&self) -> bool;
+
+    /// What is attached to a server, over the system account; our own connection is left out.
+    fn attached(&self, server_id: &str, timeout: Duration) -> impl Future<Output = Seen<Vec<Attached>>> + Send;
+
+    /// Sends a client away: tells it to go where it understands that, then closes its connection. A client that is gone
+    /// already is no failure.
+    fn evict(&self, server_id: &str, client: Attached, timeout: Duration) -> impl Future<Output = Seen<()>> + Send;
+
+    /// Takes our own connection away from a server that is about to stop: it would hold up the lame duck as any client does.
+    fn leave(&self, server_id: &str) -> impl Future<Output = ()> + Send;
+
+    /// Has a leader step down. Done means that it gave up, not that another one leads.
+    fn step_down(&self, leader: &StepDown, timeout: Duration) -> impl Future<Output = Seen<()>> + Send;
 
     /// Asks the host's service manager for the server's state.
     fn service(&self, host: &str, timeout: Duration) -> impl Future<Output = Seen<ServiceState>> + Send;

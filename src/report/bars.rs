@@ -63,6 +63,7 @@ impl Reporter for Bars {
             }
             Event::StepStarted { host, step, .. } => {
                 let doing = match step.as_str() {
+                    "drain" => "moving leaders and clients away",
                     "stop" => "stopping (lame duck, if its unit does so)",
                     "start" => "starting",
                     "gate" => "waiting at the gate",

@@ -44,6 +44,7 @@ fn cause(out: &mut String, halt: &Halt) {
                 section(out, objection.name(), &objection.to_string());
             }
         }
+        Cause::DataShort { streams } => streams.iter().for_each(|stream| section(out, "short", stream)),
         Cause::ChangeFailed { output, .. } if !output.is_empty() => lines(out, "it said", output.lines()),
         _ => {}
     }

@@ -26,15 +26,23 @@ pub fn line(event: &Event) -> Option<(Tone, String, String)> {
         Event::SafetyWaiting { host, objections } => {
             say(Tone::Wait, host, format!("not safe yet: {}", objections_text(objections)))
         }
-        Event::TurnStarted { host, number, of, why, .. } => {
+        Event::TurnStarted { host, number, of, why, consented, .. } => {
             let why: Vec<_> = why.iter().map(ToString::to_string).collect();
-            say(Tone::Plain, host, format!("turn {number} of {of} ({})", why.join(", ")))
+            let mut text = format!("turn {number} of {of} ({})", why.join(", "));
+            if !consented.is_empty() {
+                text.push_str(&format!("; by consent: {}", objections_text(consented)));
+            }
+            say(Tone::Plain, host, text)
         }
         Event::StepStarted { host, step, .. } if step == "settle" => say(Tone::Plain, host, "settling".into()),
         Event::StepStarted { .. } => None,
         Event::Looked { waiting, .. } if waiting.is_empty() => None,
         Event::Looked { host, waiting, .. } => say(Tone::Wait, host, format!("waiting for {}", waiting_text(waiting))),
-        Event::StepFinished { host, step, took_ms } => match step.as_str() {
+        Event::StepFinished { host, step, took_ms, note } => match step.as_str() {
+            "drain" => {
+                let note = note.as_deref().unwrap_or("nothing to do");
+                say(Tone::Plain, host, format!("drained in {}: {note}", span(*took_ms)))
+            }
             "stop" => say(Tone::Plain, host, format!("stopped in {}", span(*took_ms))),
             "start" => say(Tone::Plain, host, format!("started in {}", span(*took_ms))),
             "gate" => say(Tone::Good, host, format!("ready {} after its start", span(*took_ms))),

@@ -6,11 +6,13 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::{
+    OBSERVE_TIMEOUT,
     roll::{Roller, Stop},
     turn::Passage,
 };
 use crate::{
     core::{
+        caught_up::{self, Behind},
         event::Event,
         gate::{Condition, Verdict, Waiting},
         halt::Cause,
@@ -24,6 +26,9 @@ use crate::{
 const EAGER_FOR: Duration = Duration::from_secs(10);
 /// See [`EAGER_FOR`].
 const EAGER_INTERVAL: Duration = Duration::from_millis(250);
+/// Data that is still missing this long after every group called the server current will not come: catching up ends
+/// before a leader says so, and what its copy lacks then nobody will send (measured: a damaged block stayed short).
+const SHORT_FOR: Duration = Duration::from_secs(10);
 /// The same conditions in other words are told again only after this long.
 const REWORD_AFTER: Duration = Duration::from_secs(2);
 
@@ -43,7 +48,7 @@ pub(super) async fn wait<F: Fleet>(
     loop {
         let verdict = look(roller, passage, began, deadline).await?;
         match verdict {
-            Some(Verdict::Open) => return Ok(()),
+            Some(Verdict::Open) => return caught_up(roller, passage, step, began, deadline).await,
             Some(Verdict::Halt(cause)) => {
                 return Err(roller.halt(&passage.host, "gate", cause, passage.started, began.elapsed()).await);
             }
@@ -63,6 +68,70 @@ pub(super) async fn wait<F: Fleet>(
         let cap = if began.elapsed() < EAGER_FOR { EAGER_INTERVAL } else { step.max_interval };
         let delay = delays.next().unwrap_or(step.max_interval).min(cap.min(step.max_interval));
         roller.attend(sleep_until((Instant::now() + delay).min(deadline))).await?;
+    }
+}
+
+/// Waits until the groups on the server are led and call it current, and its streams have what they had. What a healthy
+/// server says of itself is no proof of either.
+async fn caught_up<F: Fleet>(
+    roller: &mut Roller<'_, F>,
+    passage: &mut Passage,
+    step: &playbook::Gate,
+    began: Instant,
+    deadline: Instant,
+) -> Result<(), Stop> {
+    let Some(before) = passage.assets.clone() else { return Ok(()) };
+    let fleet = roller.fleet;
+    let mut told = Told::new("gate", step.looks);
+    let mut short_since: Option<Instant> = None;
+    let mut delays = delays(step);
+    let waiting_since = Instant::now();
+    loop {
+        let observing = timeout_at(deadline, fleet.observe_assets(&[], OBSERVE_TIMEOUT));
+        let now = roller.attend(observing).await?.ok().and_then(|view| view.assets);
+        let behind = now.map(|now| caught_up::behind(&before, &now, &passage.server_name));
+        if behind.as_ref().is_some_and(Behind::nothing) {
+            return Ok(());
+        }
+        let waiting = behind_as_waits(behind.as_ref(), waiting_since.elapsed());
+        let only_data = behind.as_ref().is_some_and(|behind| behind.groups.is_empty());
+        short_since = if only_data { short_since.or(Some(Instant::now())) } else { None };
+        let cause = if short_since.is_some_and(|since| since.elapsed() >= SHORT_FOR) {
+            Some(Cause::DataShort { streams: behind.map(|behind| behind.data).unwrap_or_default() })
+        } else if Instant::now() >= deadline {
+            Some(Cause::NotReady { waiting: waiting.clone() })
+        } else {
+            // It may die while it catches up.
+            match look(roller, passage, began, deadline).await? {
+                Some(Verdict::Halt(cause)) => Some(cause),
+                _ => None,
+            }
+        };
+        if let Some(cause) = cause {
+            return Err(roller.halt(&passage.host, "gate", cause, passage.started, began.elapsed()).await);
+        }
+        told.tell(roller, passage, &waiting)?;
+        let delay = delays.next().unwrap_or(step.max_interval).min(step.max_interval);
+        roller.attend(sleep_until((Instant::now() + delay).min(deadline))).await?;
+    }
+}
+
+fn behind_as_waits(behind: Option<&Behind>, elapsed: Duration) -> Vec<Waiting> {
+    let for_ms = crate::core::millis::of(elapsed);
+    let wait = |condition, all: &[String]| {
+        let reason = match all {
+            [] => return None,
+            [only] => only.clone(),
+            [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
+        };
+        Some(Waiting { condition, reason, for_ms })
+    };
+    match behind {
+        Some(behind) => {
+            let both = [wait(Condition::CaughtUp, &behind.groups), wait(Condition::Data, &behind.data)];
+            both.into_iter().flatten().collect()
+        }
+        None => wait(Condition::CaughtUp, &["the assets can't be seen".to_owned()]).into_iter().collect(),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Decisions are those of [`core`](crate::core); this module gives them fresh facts and carries them out.
 
+mod drain;
 mod gate;
 mod recorder;
 mod roll;

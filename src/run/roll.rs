@@ -129,8 +129,15 @@ impl<F: Fleet> Roller<'_, F> {
             let Some(server) = view.server(&turn.host) else { continue };
             let baseline = Baseline::of(server);
             let (host, why) = (turn.host.clone(), turn.why.clone());
-            self.record(Event::TurnStarted { host, number, of, why, baseline: baseline.clone() })?;
-            turn::take(self, &turn, baseline).await?;
+            self.record(Event::TurnStarted {
+                host,
+                number,
+                of,
+                why,
+                baseline: baseline.clone(),
+                consented: turn.consented.clone(),
+            })?;
+            turn::take(self, &turn, baseline, view.assets).await?;
         }
         Ok(())
     }
@@ -144,17 +151,18 @@ impl<F: Fleet> Roller<'_, F> {
             self.safe_point()?;
             let first = remaining.first().map(|turn| turn.host.clone()).unwrap_or_default();
             let fleet = self.fleet;
-            let mut view = self.attend(fleet.observe(std::slice::from_ref(&first), OBSERVE_TIMEOUT)).await?;
+            let mut view = self.attend(fleet.observe_assets(std::slice::from_ref(&first), OBSERVE_TIMEOUT)).await?;
             order::sort(remaining, &self.run.plan.policy.order, &view);
             let turn = remaining[0].clone();
             if turn.host != first {
                 // The meta leader moved: the host that goes now has not been inspected yet.
-                view = self.attend(fleet.observe(std::slice::from_ref(&turn.host), OBSERVE_TIMEOUT)).await?;
+                view = self.attend(fleet.observe_assets(std::slice::from_ref(&turn.host), OBSERVE_TIMEOUT)).await?;
             }
-            let objections = safety::unsafe_to_restart(&view, &turn.host, turn.unready, fleet.now());
+            let found = safety::unsafe_to_restart(&view, &turn.host, turn.unready, fleet.now());
+            let (objections, consented) = safety::consent(found, &self.run.plan.policy.allow);
             if objections.is_empty() {
                 remaining.remove(0);
-                return Ok((turn, view));
+                return Ok((Turn { consented, ..turn }, view));
             }
             if began.elapsed() >= deadline {
                 return Err(self.unsafe_halt(&turn.host, objections, &view, began.elapsed()));

@@ -7,11 +7,12 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    gate,
+    drain, gate,
     roll::{Roller, Stop},
 };
 use crate::{
     core::{
+        assets::Assets,
         event::Event,
         gate::{Baseline, Gate},
         halt::Cause,
@@ -38,6 +39,14 @@ const SERVICE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Passage {
     /// The host.
     pub(super) host: String,
+    /// The server's name.
+    pub(super) server_name: String,
+    /// The process that runs before the turn.
+    pub(super) server_id: Option<String>,
+    /// Its version then.
+    pub(super) version_before: Option<String>,
+    /// JetStream's assets before the turn.
+    pub(super) assets: Option<Assets>,
     /// The gate, which remembers across gate and settle.
     pub(super) gate: Gate,
     /// When the server was told to stop.
@@ -55,17 +64,25 @@ pub(super) struct Passage {
 }
 
 /// Takes one turn.
-pub(super) async fn take<F: Fleet>(roller: &mut Roller<'_, F>, turn: &Turn, baseline: Baseline) -> Result<(), Stop> {
+pub(super) async fn take<F: Fleet>(
+    roller: &mut Roller<'_, F>,
+    turn: &Turn,
+    baseline: Baseline,
+    assets: Option<Assets>,
+) -> Result<(), Stop> {
     let began = Instant::now();
     let looks = roller.run.plan.steps.iter().find_map(|step| match step {
         Step::Gate(gate) => Some(gate.looks),
         _ => None,
     });
     let stops = roller.run.plan.steps.iter().any(|step| matches!(step, Step::Stop(_)));
-    let baseline = if stops { baseline } else { baseline.of_any_process() };
     let mut passage = Passage {
         host: turn.host.clone(),
-        gate: Gate::new(baseline, looks.unwrap_or(1)),
+        server_name: turn.server_name.clone(),
+        server_id: baseline.server_id.clone(),
+        version_before: turn.version.clone(),
+        assets,
+        gate: Gate::new(if stops { baseline } else { baseline.of_any_process() }, looks.unwrap_or(1)),
         down_since: None,
         ready_at: None,
         started: None,
@@ -79,14 +96,16 @@ pub(super) async fn take<F: Fleet>(roller: &mut Roller<'_, F>, turn: &Turn, base
             Step::Stop(_) | Step::Start(_) => {
                 Some(format!("{}-{}-{}", roller.recorder.run(), passage.host, step.name()))
             }
-            Step::Gate(_) | Step::Settle(_) => None,
+            Step::Drain(_) | Step::Gate(_) | Step::Settle(_) => None,
         };
         roller.record(Event::StepStarted {
             host: passage.host.clone(),
             step: step.name().into(),
             change: change.clone(),
         })?;
+        let mut note = None;
         match (&step, change) {
+            (Step::Drain(step), _) => note = Some(drain::drain(roller, &passage, step).await?),
             (Step::Stop(stop), Some(id)) => {
                 passage.down_since = Some(step_began);
                 let change = Change { id, what: Action::Stop, limit: stop.deadline };
@@ -102,7 +121,7 @@ pub(super) async fn take<F: Fleet>(roller: &mut Roller<'_, F>, turn: &Turn, base
             (Step::Stop(_) | Step::Start(_), None) => {}
         }
         let took_ms = millis::of(step_began.elapsed());
-        roller.record(Event::StepFinished { host: passage.host.clone(), step: step.name().into(), took_ms })?;
+        roller.record(Event::StepFinished { host: passage.host.clone(), step: step.name().into(), took_ms, note })?;
     }
     let unready = passage.down_since.zip(passage.ready_at).map(|(down, ready)| ready.duration_since(down));
     roller.record(Event::TurnFinished {

@@ -71,6 +71,12 @@ else
   inside=("$lab" exec "$name" --) ports=()
 fi
 inventory=$run/inventory.yaml
+if [[ $reduced == no ]]; then
+  # with the system account rollgate moves leaders and clients away before it stops a server
+  echo sys >"$work/sys.password"
+  sed "s|^clusters:|  nats: {user: sys, password_file: $work/sys.password}\n&|" "$inventory" >"$work/inventory.yaml"
+  inventory=$work/inventory.yaml
+fi
 cat "$inventory"
 
 step "clients and a publisher: 5 clients a server, 200 messages a second to a stream with 3 replicas"

@@ -29,7 +29,7 @@ const QUICK: &str = "name: quick
 turn:
   - stop
   - start
-  - gate: {looks: 2, deadline: 60s}
+  - gate: {looks: 2, deadline: 3m}
   - settle: {for: 500ms, interval: 100ms}
 ";
 /// As [`QUICK`], for a server that will never be ready.

@@ -3,10 +3,12 @@
 //! They need root and a few seconds each. Where there is no lab a test says so and passes, unless
 //! `ROLLGATE_REQUIRE_LAB=1`, which `make test` sets.
 
+mod assets;
 mod clean;
 mod controller;
 mod faults;
 mod harness;
+mod jetstream;
 mod network;
 mod plain;
 mod process;

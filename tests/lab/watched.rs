@@ -20,9 +20,15 @@ pub struct Witness {
 impl Witness {
     /// Begins to watch, and to publish; returns once it does.
     pub fn of(lab: &Lab) -> Self {
+        Self::with(lab, &[])
+    }
+
+    /// The same with options of its own.
+    pub fn with(lab: &Lab, options: &[&str]) -> Self {
         let program = built();
         let servers = lab.hosts().iter().map(|host| Lab::address(host)).collect::<Vec<_>>().join(",");
         let mut command = lab.exec(program, &["--servers", &servers]);
+        command.args(options);
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the witness");
         let mut stderr = BufReader::new(child.stderr.take().expect("its stderr"));

@@ -127,13 +127,11 @@ async fn connect(
     first: usize,
     disconnects: &Arc<AtomicU64>,
 ) -> Result<async_nats::Client, AnyError> {
-    let mut order = options.servers.clone();
-    order.rotate_left(first);
-    let addresses: Vec<_> = order.iter().map(|server| format!("nats://{server}:{}", options.client_port)).collect();
+    // It begins at the one server; the others it learns of from that, and picks among them as clients do.
+    let address = format!("nats://{}:{}", options.servers[first], options.client_port);
     let disconnects = disconnects.clone();
     let mut connect =
         async_nats::ConnectOptions::with_user_and_password(options.user.clone(), options.password.clone())
-            .retain_servers_order()
             .connection_timeout(Duration::from_secs(2))
             .reconnect_delay_callback(|attempt| Duration::from_millis(if attempt <= 1 { 0 } else { 100 }))
             .event_callback(move |event| {
@@ -145,7 +143,7 @@ async fn connect(
     if let Some(ca) = &options.tls_ca {
         connect = connect.require_tls(true).add_root_certificates(ca.clone());
     }
-    Ok(connect.connect(addresses).await?)
+    Ok(connect.connect(address).await?)
 }
 
 async fn open_idle_clients(

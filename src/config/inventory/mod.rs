@@ -3,6 +3,7 @@
 mod destination;
 mod endpoint;
 mod layers;
+mod nats;
 pub(crate) mod raw;
 mod resolve;
 mod select;
@@ -13,7 +14,10 @@ mod url;
 use std::path::Path;
 
 pub use select::{SelectError, Selection};
-pub use types::{Become, ClientPort, Cluster, Host, Inventory, Monitoring, Mux, Service, Ssh, TlsFiles, Via};
+pub use types::{
+    Become, ClientPort, Cluster, Host, Inventory, Login, Monitoring, Mux, Nats, PasswordSource, Service, Ssh, TlsFiles,
+    Via,
+};
 pub use url::UrlTemplate;
 
 use super::check::Checker;

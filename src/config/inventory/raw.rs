@@ -13,7 +13,7 @@ use crate::config::yaml::{DurationText, Ordered, Spanned, TextOr};
 #[schemars(title = "rollgate inventory")]
 pub(crate) struct RawInventory {
     /// Settings for all hosts. A cluster and a host may override each of them: maps are merged
-    /// key by key, except `service`, which is replaced as a whole.
+    /// key by key, except `service` and `nats`, which are replaced as a whole.
     pub defaults: Option<Spanned<RawDefaults>>,
     /// The clusters by name. Names of hosts are unique over all of them.
     #[schemars(required)]
@@ -36,6 +36,8 @@ pub(crate) struct RawDefaults {
     pub monitoring: Option<Spanned<RawMonitoring>>,
     /// Where clients connect: the gate looks whether the port answers.
     pub client: Option<Spanned<RawClient>>,
+    /// The system account, through which servers are observed and leaders and clients moved.
+    pub nats: Option<Spanned<RawNats>>,
 }
 
 /// A cluster: servers that have routes to each other.
@@ -57,6 +59,8 @@ pub(crate) struct RawCluster {
     pub monitoring: Option<Spanned<RawMonitoring>>,
     /// Where clients connect.
     pub client: Option<Spanned<RawClient>>,
+    /// The system account, through which servers are observed and leaders and clients moved.
+    pub nats: Option<Spanned<RawNats>>,
 }
 
 /// A host with one nats-server.
@@ -169,6 +173,46 @@ pub(crate) struct RawClient {
     /// Its URL, `nats` or `tls`, with the placeholders `{name}`, `{address}`, `{server_name}`.
     #[schemars(regex(pattern = "^(nats|tls)://[^/@]+/?$"), example = "nats://{address}:4222")]
     pub url: Option<Spanned<String>>,
+    /// Certificates to trust, PEM.
+    pub ca: Option<Spanned<String>>,
+    /// Our certificate, PEM.
+    pub cert: Option<Spanned<String>>,
+    /// The key of `cert`, PEM.
+    pub key: Option<Spanned<String>>,
+}
+
+/// How we are a user of the cluster's system account: a NATS CLI context, or one kind of
+/// credentials. Without it servers are observed through their monitoring endpoints only.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "nats")]
+pub(crate) struct RawNats {
+    /// Name of a NATS CLI context (`nats context ls`) with a user of the system account; nothing
+    /// else stands beside it.
+    #[schemars(regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$"), length(max = 128))]
+    pub context: Option<Spanned<String>>,
+    /// Client URLs of servers of the cluster, `nats` or `tls`. By default the hosts' client
+    /// ports.
+    #[schemars(length(min = 1))]
+    pub servers: Option<Spanned<Vec<Spanned<String>>>>,
+    /// Credentials file (JWT and seed) of a user of the system account.
+    pub creds: Option<Spanned<String>>,
+    /// File with the nkey seed of a user of the system account.
+    pub nkey: Option<Spanned<String>>,
+    /// Name of a user of the system account; with `password_file` or `password_env`.
+    pub user: Option<Spanned<String>>,
+    /// File whose first line is the password.
+    pub password_file: Option<Spanned<String>>,
+    /// Environment variable with the password.
+    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]*$"))]
+    pub password_env: Option<Spanned<String>>,
+    /// For servers that want TLS; by default the files of `client`.
+    pub tls: Option<Spanned<RawTls>>,
+}
+
+/// Files for TLS.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "tls")]
+pub(crate) struct RawTls {
     /// Certificates to trust, PEM.
     pub ca: Option<Spanned<String>>,
     /// Our certificate, PEM.

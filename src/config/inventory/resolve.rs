@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use super::destination;
 use super::layers::{Layers, explain_destination};
+use super::nats;
 use super::raw::{Level, RawCluster, RawHost, RawInventory};
-use super::types::{Cluster, Host, Ssh};
+use super::types::{Cluster, Host, Nats, Ssh};
 use crate::config::check::Checker;
 use crate::config::error::Mistake;
 use crate::config::yaml::{Span, Spanned, TextOr, shorten};
@@ -25,6 +26,8 @@ pub(super) fn resolve(raw: &Spanned<RawInventory>, checker: &mut Checker) -> Vec
     if let Some(defaults) = &defaults {
         Layers::check_shared(defaults, checker);
     }
+    let shared = raw.value.defaults.as_ref().and_then(|defaults| defaults.value.nats.as_ref());
+    let shared = shared.and_then(|nats| nats::resolve(nats, checker));
     let Some(clusters) = &raw.value.clusters else {
         if !raw.lost("clusters") {
             checker.note(Mistake::anywhere("the inventory has no clusters").help(HELP));
@@ -36,13 +39,15 @@ pub(super) fn resolve(raw: &Spanned<RawInventory>, checker: &mut Checker) -> Vec
     }
     let mut names = HashMap::new();
     let clusters = clusters.value.0.iter();
-    clusters.map(|(name, cluster)| resolve_cluster(name, cluster, defaults, &mut names, checker)).collect()
+    clusters
+        .map(|(name, cluster)| resolve_cluster(name, cluster, (defaults, shared.as_ref()), &mut names, checker))
+        .collect()
 }
 
 fn resolve_cluster(
     name: &Spanned<String>,
     cluster: &Spanned<RawCluster>,
-    defaults: Option<Level<'_>>,
+    (defaults, shared): (Option<Level<'_>>, Option<&Nats>),
     names: &mut HashMap<String, Span>,
     checker: &mut Checker,
 ) -> Cluster {
@@ -67,7 +72,11 @@ fn resolve_cluster(
         hosts.extend(resolved);
     }
     check_unique(&hosts, names, checker);
-    Cluster { name: name.value.clone(), hosts: hosts.into_iter().map(|placed| placed.host).collect() }
+    let nats = match &cluster.value.nats {
+        Some(own) => nats::resolve(own, checker),
+        None => shared.cloned(),
+    };
+    Cluster { name: name.value.clone(), hosts: hosts.into_iter().map(|placed| placed.host).collect(), nats }
 }
 
 /// A host of which only the destination is written: the machine's name is the host's.

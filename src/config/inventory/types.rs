@@ -28,6 +28,57 @@ pub struct Cluster {
     pub name: String,
     /// Its hosts, in the order of the file; never empty.
     pub hosts: Vec<Host>,
+    /// Our user of the system account; `None` where the inventory names none.
+    pub nats: Option<Nats>,
+}
+
+/// A user of the system account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Nats {
+    /// A context of the NATS CLI: where it is found and what is in it is for who connects.
+    Context {
+        /// Its name: letters, digits, `.`, `_`, `-`.
+        name: String,
+    },
+    /// All of it in the inventory.
+    Direct {
+        /// Client URLs, `nats` or `tls`; empty for the hosts' own client ports.
+        servers: Vec<String>,
+        /// Who we are.
+        login: Login,
+        /// For servers that want TLS; `None` for the files of the hosts' `client`.
+        tls: Option<TlsFiles>,
+    },
+}
+
+/// Who we are to a NATS server; files and names, never a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Login {
+    /// A credentials file: user JWT and seed.
+    Creds(PathBuf),
+    /// A file with an nkey's seed.
+    Nkey(PathBuf),
+    /// A name and a password.
+    User {
+        /// The name.
+        name: String,
+        /// Where the password is.
+        password: PasswordSource,
+    },
+    /// The TLS certificate says who we are (`verify_and_map` in the servers' configuration).
+    Certificate,
+}
+
+/// Where a password is found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PasswordSource {
+    /// The first line of this file.
+    File(PathBuf),
+    /// The environment variable of this name.
+    Env(String),
 }
 
 /// A host that runs one nats-server.

@@ -7,7 +7,7 @@ mod types;
 
 use std::path::Path;
 
-pub use types::{Gate, OrderRule, Playbook, PlaybookSource, Policy, Settle, Start, Step, Stop};
+pub use types::{Drain, Gate, OrderRule, Playbook, PlaybookSource, Policy, Settle, Start, Step, Stop};
 
 use super::check::Checker;
 use super::error::ConfigErrors;
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn restart_says_what_is_the_default() {
         // The file shows every key with the value that holds without it.
-        let bare = "name: restart\nturn: [stop, start, gate, settle]\n";
+        let bare = "name: restart\nturn: [drain, stop, start, gate, settle]\n";
         let bare = Playbook::parse(Path::new("p.yaml"), bare).unwrap();
         let shown = Playbook::restart();
         assert_eq!((bare.policy, bare.turn), (shown.policy, shown.turn));

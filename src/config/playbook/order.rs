@@ -16,7 +16,8 @@ struct Rule {
 }
 
 /// A new step is a new row here.
-const RULES: [Rule; 4] = [
+const RULES: [Rule; 5] = [
+    Rule { step: "drain", then: Some(("stop", "clients would be moved for nothing")), after: None },
     Rule { step: "stop", then: Some(("start", "each server would be left down")), after: None },
     Rule {
         step: "start",
@@ -108,6 +109,7 @@ mod tests {
 
     #[test]
     fn legal_turns_are_accepted() {
+        check("drain, stop, start, gate, settle", &[]);
         check("stop, start, gate, settle", &[]);
         check("stop, start, gate", &[]);
         check("start, gate", &[]);

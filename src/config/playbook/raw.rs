@@ -35,6 +35,8 @@ pub(crate) struct RawPolicy {
     /// Stop after this many turns; by default all servers get one.
     #[schemars(range(min = 1))]
     pub stop_after: Option<Spanned<i64>>,
+    /// Objections to consent to, by name, as `plan` shows them: `[r1-offline]`. None by default.
+    pub allow: Option<Vec<Spanned<String>>>,
     /// Wait between two turns; 0s by default.
     pub pause: Option<Spanned<DurationText>>,
     /// How long a turn waits for its restart to be safe before the roll halts; 30s by default.
@@ -46,6 +48,9 @@ pub(crate) struct RawPolicy {
 #[serde(rename = "step", rename_all = "kebab-case")]
 #[schemars(transform = crate::config::schema::allow_bare_steps)]
 pub(crate) enum RawStep {
+    /// Move raft leaders and clients away while the server still serves. Needs the system account (`nats:` in the
+    /// inventory); without it the step does nothing, and says so.
+    Drain(Option<RawDrain>),
     /// The service manager stops the server, by lame duck if the unit does so.
     Stop(Option<RawStop>),
     /// The service manager starts the server.
@@ -54,6 +59,24 @@ pub(crate) enum RawStep {
     Gate(Option<RawGate>),
     /// See that it stays so.
     Settle(Option<RawSettle>),
+}
+
+/// Settings of `drain`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "drain")]
+pub(crate) struct RawDrain {
+    /// How long the whole of it may take; 60s by default. What is left then is for `stop`.
+    pub deadline: Option<Spanned<DurationText>>,
+    /// Ask raft leaders on the server to step down; true by default. Servers before 2.11 do it better by themselves.
+    pub step_down: Option<bool>,
+    /// Tell clients to leave, one by one; true by default. Otherwise lame duck closes them.
+    pub evict: Option<bool>,
+    /// Clients told to leave, a second; 200 by default.
+    #[schemars(range(min = 1, max = 10000))]
+    pub rate: Option<Spanned<i64>>,
+    /// How often clients are told again that came back or would not leave; 10 by default.
+    #[schemars(range(min = 1, max = 100))]
+    pub passes: Option<Spanned<i64>>,
 }
 
 /// Settings of `stop`.

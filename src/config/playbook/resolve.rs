@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use super::order;
-use super::raw::{RawGate, RawPlaybook, RawPolicy, RawSettle, RawStep};
-use super::types::{Gate, OrderRule, Policy, Settle, Start, Step, Stop};
+use super::raw::{RawDrain, RawGate, RawPlaybook, RawPolicy, RawSettle, RawStep};
+use super::types::{Drain, Gate, OrderRule, Policy, Settle, Start, Step, Stop};
 use crate::config::check::Checker;
 use crate::config::duration;
 use crate::config::error::Mistake;
+use crate::config::suggest;
 use crate::config::yaml::{DurationText, Span, Spanned};
+use crate::core::safety::Objection;
 
 /// Most good looks in a row that can be asked for: at one a second a quarter of an hour.
 const MOST_LOOKS: u32 = 1000;
@@ -61,6 +63,10 @@ fn resolve_turn(raw: &Spanned<RawPlaybook>, checker: &mut Checker) -> Vec<Step> 
 
 fn resolve_step(raw: &RawStep, span: Span, checker: &mut Checker) -> Step {
     match raw {
+        RawStep::Drain(raw) => Step::Drain(match raw {
+            Some(raw) => resolve_drain(raw, checker),
+            None => Drain::default(),
+        }),
         RawStep::Stop(raw) => {
             let written = raw.as_ref().and_then(|raw| raw.deadline.as_ref());
             let default = Stop::default();
@@ -84,6 +90,27 @@ fn resolve_step(raw: &RawStep, span: Span, checker: &mut Checker) -> Step {
     }
 }
 
+/// More clients a second than this are a thundering herd for the servers that they come to.
+const FASTEST_EVICTION: u32 = 10_000;
+/// A client that came back a hundred times will not leave.
+const MOST_PASSES: u32 = 100;
+
+fn resolve_drain(raw: &RawDrain, checker: &mut Checker) -> Drain {
+    let default = Drain::default();
+    let mut count = |what, number: Option<&Spanned<i64>>, most, default| {
+        number.and_then(|number| checker.count(what, number, most)).unwrap_or(default)
+    };
+    let rate = count("`rate`", raw.rate.as_ref(), FASTEST_EVICTION, default.rate);
+    let passes = count("`passes`", raw.passes.as_ref(), MOST_PASSES, default.passes);
+    Drain {
+        deadline: or_default(raw.deadline.as_ref(), default.deadline, checker),
+        step_down: raw.step_down.unwrap_or(default.step_down),
+        evict: raw.evict.unwrap_or(default.evict),
+        rate,
+        passes,
+    }
+}
+
 fn or_default(written: Option<&Spanned<DurationText>>, default: Duration, checker: &mut Checker) -> Duration {
     let help = format!("{} is the default", duration::format(default));
     written.and_then(|text| checker.positive(text, &help)).unwrap_or(default)
@@ -94,9 +121,20 @@ fn resolve_policy(raw: &RawPolicy, checker: &mut Checker) -> Policy {
     Policy {
         order: raw.order.as_ref().map_or(default.order, |order| resolve_order(order, checker)),
         stop_after: raw.stop_after.as_ref().and_then(|number| checker.count("`stop_after`", number, u32::MAX)),
+        allow: resolve_allow(raw.allow.as_deref().unwrap_or_default(), checker),
         pause: raw.pause.as_ref().and_then(|text| checker.duration(text)).unwrap_or(default.pause),
         safety_deadline: or_default(raw.safety_deadline.as_ref(), default.safety_deadline, checker),
     }
+}
+
+fn resolve_allow(raw: &[Spanned<String>], checker: &mut Checker) -> Vec<String> {
+    for name in raw {
+        if !Objection::OVERRIDABLE.contains(&name.value.as_str()) {
+            let mistake = Mistake::at(name.span, format!("there is no objection `{}` to consent to", name.value));
+            checker.note(mistake.help(suggest::hint(&name.value, Objection::OVERRIDABLE)));
+        }
+    }
+    raw.iter().map(|name| name.value.clone()).collect()
 }
 
 fn resolve_order(raw: &Spanned<Vec<Spanned<OrderRule>>>, checker: &mut Checker) -> Vec<OrderRule> {

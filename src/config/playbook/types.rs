@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::core::playbook::{Gate, OrderRule, Policy, Settle, Start, Step, Stop};
+pub use crate::core::playbook::{Drain, Gate, OrderRule, Policy, Settle, Start, Step, Stop};
 
 /// What is done to each server of a cluster, one server at a time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

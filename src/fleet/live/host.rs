@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{
-    change, client_port, commands,
+    change, client_port, commands, jsz,
     monitor::{self, Monitor, Sockets, Way},
     service,
     ssh::Connection,
@@ -19,7 +19,10 @@ use super::{
 };
 use crate::{
     config::inventory::{self, Service},
-    core::view::{ClientPort, Failure, FailureKind, Health, Peer, Seen, ServerView, ServiceState, Varz},
+    core::{
+        assets::ServerAssets,
+        view::{ClientPort, Failure, FailureKind, Health, Peer, Seen, ServerView, ServiceState, Varz},
+    },
     fleet::{Change, Changed},
 };
 
@@ -29,6 +32,20 @@ const CHANGE_MARGIN: Duration = Duration::from_secs(10);
 const LOG_LINES: usize = 500;
 /// A log line is cut here.
 const LINE_MAX: usize = 2000;
+
+/// A server's `/jsz`.
+struct Monitored<'a> {
+    host: &'a Host,
+    limit: Duration,
+}
+
+impl jsz::Source for Monitored<'_> {
+    async fn ask(&self, query: &jsz::Query) -> Seen<jsz::Jsz> {
+        let (code, body) = self.host.monitor.get_up_to(jsz::ANSWER_MAX, &query.path(), self.limit).await?;
+        self.host.answered(code, "/jsz", &body)?;
+        jsz::parse(body.as_bytes())
+    }
+}
 
 /// A host of the inventory, ready to be used.
 pub struct Host {
@@ -193,6 +210,25 @@ impl Host {
         let (code, body) = self.monitor.get("/routez", limit).await?;
         self.answered(code, "/routez", &body)?;
         wire::routes(&body)
+    }
+
+    /// All streams and consumers on its server, through the monitoring port.
+    ///
+    /// # Errors
+    /// The port does not answer, or another server does.
+    pub async fn assets(&self, limit: Duration) -> Seen<ServerAssets> {
+        let at = Timestamp::now();
+        let varz = self.varz(limit).await?;
+        jsz::gather(&Monitored { host: self, limit }, &varz.server_name, at).await
+    }
+
+    /// Where clients connect, as a URL, by the inventory: its client URL, or 4222 at the host's address.
+    pub fn client_url(&self) -> String {
+        match &self.inventory.client.url {
+            Some(template) => template.render(&self.inventory.name, &self.address, &self.inventory.server_name),
+            None if self.address.contains(':') => format!("nats://[{}]:4222", self.address),
+            None => format!("nats://{}:4222", self.address),
+        }
     }
 
     /// Another status than 200, with what came with it: an HTTPS port says there that it got plain HTTP.

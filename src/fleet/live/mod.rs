@@ -5,7 +5,9 @@ mod change;
 mod client_port;
 mod commands;
 mod host;
+pub mod jsz;
 mod monitor;
+pub mod nats;
 mod service;
 mod ssh;
 mod tls;
@@ -13,15 +15,20 @@ mod wire;
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt, future::join_all, stream};
 use jiff::Timestamp;
 
+use tokio::sync::Mutex;
+
 pub use host::Host;
+use nats::{AttachmentKind, Environment, SystemAccount, Target};
 
 use super::{Change, Changed, Fleet};
 use crate::{
-    config::inventory::Cluster,
+    config::inventory::{self, Cluster},
     core::{
+        assets::{Assets, assemble},
+        drain::{Attached, AttachedKind, StepDown},
         gate::Look,
         halt::{Evidence, health_words},
         view::{Failure, FailureKind, Seen, ServerView, ServiceState, View},
@@ -32,6 +39,8 @@ use crate::{
 pub struct Live {
     cluster: String,
     hosts: Vec<Host>,
+    nats: Option<inventory::Nats>,
+    system: Mutex<Option<Arc<SystemAccount>>>,
     // Last, so that it is removed after the connections that have their sockets in it are closed.
     _directory: Arc<tempfile::TempDir>,
 }
@@ -49,7 +58,13 @@ impl Live {
         for (number, (host, address)) in cluster.hosts.iter().zip(addresses).enumerate() {
             hosts.push(Host::new(host.clone(), address, directory.path(), number, &mut tls)?);
         }
-        Ok(Self { cluster: cluster.name.clone(), hosts, _directory: directory })
+        Ok(Self {
+            cluster: cluster.name.clone(),
+            hosts,
+            nats: cluster.nats.clone(),
+            system: Mutex::new(None),
+            _directory: directory,
+        })
     }
 
     /// The hosts, in inventory order.
@@ -57,10 +72,69 @@ impl Live {
         &self.hosts
     }
 
+    /// All streams and consumers of the cluster: over the system account where it can be used, else through the monitoring
+    /// ports. Both say the same.
+    pub async fn assets(&self, limit: Duration) -> Assets {
+        match self.system().await {
+            Ok(system) => {
+                let names: Vec<String> = self.hosts.iter().map(|host| host.inventory().server_name.clone()).collect();
+                system.assets(&names, limit).await
+            }
+            Err(_) => self.monitored_assets(limit).await,
+        }
+    }
+
+    /// All streams and consumers of the cluster, through the monitoring ports; `limit` is for each request.
+    pub async fn monitored_assets(&self, limit: Duration) -> Assets {
+        let asked: Vec<_> = self
+            .hosts
+            .iter()
+            .map(|host| async move {
+                let name = host.inventory().server_name.clone();
+                let seen = host.assets(limit).await.and_then(|seen| {
+                    if seen.server == name {
+                        return Ok(seen);
+                    }
+                    let text = format!("the server at {} is {}, not {name}", host.name(), seen.server);
+                    Err(Failure::new(FailureKind::Protocol, text))
+                });
+                (name, seen)
+            })
+            .collect();
+        // A few at a time: each answer can have some megabytes.
+        assemble(stream::iter(asked).buffered(3).collect().await)
+    }
+
+    /// The connection to the system account, made when first used and kept: it finds its way to another server when its own
+    /// is restarted.
+    async fn system(&self) -> Seen<Arc<SystemAccount>> {
+        let Some(nats) = &self.nats else {
+            return Err(Failure::new(FailureKind::NotAsked, "the inventory names no system account"));
+        };
+        let mut slot = self.system.lock().await;
+        if let Some(account) = &*slot {
+            return Ok(Arc::clone(account));
+        }
+        let mut access = read_access(nats)?;
+        if access.tls.is_none() {
+            // The schema promises the files of the hosts' client ports; hosts of one cluster share their CA.
+            access.tls = self.hosts.first().map(|host| host.inventory().client.tls.clone());
+        }
+        let servers: Vec<String> = self.hosts.iter().map(Host::client_url).collect();
+        let account = Arc::new(SystemAccount::connect(&access, &servers, SYSTEM_TIMEOUT).await?);
+        *slot = Some(Arc::clone(&account));
+        Ok(account)
+    }
+
     fn host(&self, name: &str) -> Result<&Host, Failure> {
         let found = self.hosts.iter().find(|host| host.name() == name);
         found.ok_or_else(|| Failure::new(FailureKind::NotAsked, format!("{name} is not a host of {}", self.cluster)))
     }
+}
+
+fn read_access(nats: &inventory::Nats) -> Seen<nats::Access> {
+    let environment = Environment { variable: &|name| std::env::var(name).ok(), home: etcetera::home_dir().ok() };
+    nats::access(nats, &environment)
 }
 
 /// A private directory of a short path: a Unix socket's path has at most 107 bytes (`unix(7)`), and openssh adds some
@@ -75,6 +149,9 @@ fn control_directory() -> Result<tempfile::TempDir, Failure> {
         Failure::new(FailureKind::NotAsked, text)
     })
 }
+
+/// Connecting to one of several client ports, some of which may be off.
+const SYSTEM_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Fleet for Live {
     fn now(&self) -> Timestamp {
@@ -96,7 +173,66 @@ impl Fleet for Live {
             ServerView { service, client, ..server }
         }));
         let servers = servers.await;
-        View { cluster: self.cluster.clone(), at: self.now(), servers }
+        View { cluster: self.cluster.clone(), at: self.now(), servers, system_account: None, assets: None }
+    }
+
+    async fn observe_assets(&self, inspect: &[String], timeout: Duration) -> View {
+        let system = async {
+            match &self.nats {
+                Some(_) => Some(self.system().await.map(drop)),
+                None => None,
+            }
+        };
+        let (mut view, system_account) = tokio::join!(self.observe(inspect, timeout), system);
+        view.system_account = system_account;
+        if view.servers.iter().any(|server| server.varz.as_ref().is_ok_and(|varz| varz.jetstream)) {
+            view.assets = Some(self.assets(timeout).await);
+        }
+        view
+    }
+
+    fn has_system_account(&self) -> bool {
+        self.nats.is_some()
+    }
+
+    async fn attached(&self, server_id: &str, timeout: Duration) -> Seen<Vec<Attached>> {
+        let attachments = self.system().await?.attachments(server_id, timeout).await?;
+        let kind = |kind: AttachmentKind| match kind {
+            AttachmentKind::Client | AttachmentKind::Websocket => AttachedKind::Client,
+            AttachmentKind::Mqtt => AttachedKind::Mqtt,
+            AttachmentKind::Leafnode => AttachedKind::Leafnode,
+        };
+        Ok(attachments.all.iter().map(|one| Attached { cid: one.cid, kind: kind(one.kind) }).collect())
+    }
+
+    async fn evict(&self, server_id: &str, client: Attached, timeout: Duration) -> Seen<()> {
+        let Some(cid) = client.cid else { return Ok(()) };
+        let system = self.system().await?;
+        let gone = |failure: Failure| if failure.kind == FailureKind::Command { Ok(()) } else { Err(failure) };
+        if client.kind == AttachedKind::Client {
+            // A client that does not understand is closed all the same.
+            system.tell_lame_duck(server_id, cid, timeout).await.or_else(gone)?;
+        }
+        system.kick(server_id, cid, timeout).await.or_else(gone)
+    }
+
+    async fn leave(&self, server_id: &str) {
+        let mut slot = self.system.lock().await;
+        if slot.as_ref().is_some_and(|system| system.own().0 == server_id) {
+            // The next use connects anew, to whichever server is there.
+            *slot = None;
+        }
+    }
+
+    async fn step_down(&self, leader: &StepDown, timeout: Duration) -> Seen<()> {
+        let target = Target {
+            kind: leader.kind,
+            account: leader.account.clone(),
+            stream: leader.stream.clone(),
+            consumer: leader.consumer.clone(),
+            preferred: Some(leader.preferred.clone()),
+        };
+        self.system().await?.step_down(&target, timeout).await
     }
 
     async fn service(&self, host: &str, timeout: Duration) -> Seen<ServiceState> {

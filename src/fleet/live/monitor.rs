@@ -73,7 +73,15 @@ impl Monitor {
     /// No way led to an answer. The failure is ssh's where it can't connect, else that of the first way, which is the
     /// one that the operator would expect to work.
     pub async fn get(&self, path: &str, timeout: Duration) -> Result<(u16, String), Failure> {
-        let answer = tokio::time::timeout(timeout, self.get_any(path, timeout)).await;
+        self.get_up_to(BODY_MAX, path, timeout).await
+    }
+
+    /// The same, for answers that may have up to `most` bytes.
+    ///
+    /// # Errors
+    /// As [`Monitor::get`].
+    pub async fn get_up_to(&self, most: usize, path: &str, timeout: Duration) -> Result<(u16, String), Failure> {
+        let answer = tokio::time::timeout(timeout, self.get_any(path, timeout, most)).await;
         answer.unwrap_or_else(|_| {
             let text = format!("{path}: no answer within {} ms", timeout.as_millis());
             Err(Failure::new(FailureKind::Timeout, text))
@@ -89,9 +97,9 @@ impl Monitor {
         }
     }
 
-    async fn get_any(&self, path: &str, timeout: Duration) -> Result<(u16, String), Failure> {
+    async fn get_any(&self, path: &str, timeout: Duration, most: usize) -> Result<(u16, String), Failure> {
         if let Some(way) = self.chosen().and_then(|index| self.ways.get(index)) {
-            return self.get_by(way, path, timeout).await;
+            return self.get_by(way, path, timeout, most).await;
         }
         let mut failures: Vec<Failure> = Vec::new();
         for (index, way) in self.ways.iter().enumerate() {
@@ -99,7 +107,7 @@ impl Monitor {
                 // A host that can't be reached over ssh explains the rest, and need not be asked again.
                 self.connection.session().await?;
             }
-            match self.get_by(way, path, timeout).await {
+            match self.get_by(way, path, timeout, most).await {
                 Ok(answer) => {
                     if let Ok(mut chosen) = self.chosen.lock() {
                         *chosen = Some(index);
@@ -117,14 +125,14 @@ impl Monitor {
         self.chosen.lock().ok().and_then(|chosen| *chosen)
     }
 
-    async fn get_by(&self, way: &Way, path: &str, timeout: Duration) -> Result<(u16, String), Failure> {
+    async fn get_by(&self, way: &Way, path: &str, timeout: Duration, most: usize) -> Result<(u16, String), Failure> {
         match way {
-            Way::Direct(url) => http(&self.direct, url, path, timeout).await,
+            Way::Direct(url) => http(&self.direct, url, path, timeout, most).await,
             Way::Forward(url) => {
                 let socket = self.forward(host_of(url), port_of(url)).await?;
                 let client = client(&self.tls).unix_socket(socket).pool_max_idle_per_host(0).build();
                 let client = client.map_err(|error| classify(&error, "http client"))?;
-                http(&client, url, path, timeout).await.map_err(|failure| through_ssh(failure, url))
+                http(&client, url, path, timeout, most).await.map_err(|failure| through_ssh(failure, url))
             }
             Way::Curl(url) => self.curl(url, path, timeout).await,
         }
@@ -236,7 +244,13 @@ fn client(tls: &Arc<ClientConfig>) -> reqwest::ClientBuilder {
         .user_agent(concat!("rollgate/", env!("CARGO_PKG_VERSION")))
 }
 
-async fn http(client: &Client, url: &Url, path: &str, timeout: Duration) -> Result<(u16, String), Failure> {
+async fn http(
+    client: &Client,
+    url: &Url,
+    path: &str,
+    timeout: Duration,
+    most: usize,
+) -> Result<(u16, String), Failure> {
     let full = join(url, path);
     let name = full.as_str().to_owned();
     let mut response = client.get(full).timeout(timeout).send().await.map_err(|error| classify(&error, &name))?;
@@ -244,8 +258,8 @@ async fn http(client: &Client, url: &Url, path: &str, timeout: Duration) -> Resu
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| classify(&error, &name))? {
         body.extend_from_slice(&chunk);
-        if body.len() > BODY_MAX {
-            return Err(Failure::new(FailureKind::Protocol, format!("{name}: the answer is over {BODY_MAX} bytes")));
+        if body.len() > most {
+            return Err(Failure::new(FailureKind::Protocol, format!("{name}: the answer is over {most} bytes")));
         }
     }
     Ok((code, String::from_utf8_lossy(&body).into_owned()))

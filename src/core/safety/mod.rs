@@ -3,229 +3,20 @@
 //! The same function answers at planning and again on fresh facts before each turn (house rule 2 of the design: as in
 //! omicron's `planner/zone_safety.rs`). What could not be observed is itself a reason.
 
+mod assets;
+mod objection;
+
 use std::{collections::BTreeMap, time::Duration};
 
+pub use assets::name;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+pub use objection::Objection;
 
-use super::view::{Failure, FailureKind, Phase, ServerView, View};
+use super::view::{Phase, ServerView, View};
 
 /// An observation older than this says nothing of now. A server's `active` heartbeat is 1 s and a quorum counts as
 /// lost after 10 s (nats-server `raft.go`), so an older look can miss a whole election.
 pub const MAX_AGE: Duration = Duration::from_secs(10);
-
-/// A reason why a restart of one server may not begin.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "reason", rename_all = "kebab-case")]
-pub enum Objection {
-    /// Another server of the cluster does not answer its monitoring port.
-    ServerUnreachable {
-        /// The host concerned.
-        host: String,
-        /// Why it was not seen.
-        failure: Failure,
-    },
-    /// A server is not healthy: another one, or the candidate itself where the plan had seen it healthy.
-    ServerNotHealthy {
-        /// The host concerned.
-        host: String,
-        /// What healthz said.
-        health: String,
-    },
-    /// The server behind a host's monitoring address is not the one in the inventory.
-    WrongServer {
-        /// The host concerned.
-        host: String,
-        /// The name in the inventory.
-        expected: String,
-        /// The name that answered.
-        found: String,
-    },
-    /// Two hosts' monitoring addresses lead to one server, or two servers have one name.
-    DuplicateServer {
-        /// The hosts concerned.
-        hosts: Vec<String>,
-        /// The name or id that they share.
-        name: String,
-    },
-    /// A healthy server has no route to another healthy one.
-    MissingRoute {
-        /// Where the route is missing.
-        from: String,
-        /// Whom it should lead to.
-        to: String,
-    },
-    /// Peers have a route to a server that is not in the inventory, so its state is unknown.
-    NotInInventory {
-        /// The server's name, or its id where it tells no name.
-        server: String,
-        /// The hosts that have a route to it.
-        seen_by: Vec<String>,
-    },
-    /// The servers are of different NATS clusters.
-    DifferentClusters {
-        /// Each cluster's name and its hosts.
-        clusters: BTreeMap<String, Vec<String>>,
-    },
-    /// JetStream is clustered and a server knows no meta leader.
-    NoMetaLeader {
-        /// The hosts that know none.
-        hosts: Vec<String>,
-    },
-    /// Servers name different meta leaders.
-    MetaLeaderDisputed {
-        /// Each leader named, and by which hosts.
-        leaders: BTreeMap<String, Vec<String>>,
-    },
-    /// The candidate's host can't be reached or used.
-    HostUnusable {
-        /// The host concerned.
-        host: String,
-        /// What failed.
-        failure: Failure,
-    },
-    /// The candidate's client port does not answer as the gate will want it to: the gate could never open.
-    ClientPort {
-        /// The host concerned.
-        host: String,
-        /// What failed.
-        failure: Failure,
-    },
-    /// The candidate's service manager knows no such service.
-    ServiceMissing {
-        /// The host concerned.
-        host: String,
-        /// The manager's own words.
-        words: String,
-    },
-    /// The candidate's service is being started or stopped by someone else.
-    ServiceBusy {
-        /// The host concerned.
-        host: String,
-        /// The manager's own words.
-        words: String,
-    },
-    /// The facts are too old to act on.
-    Stale {
-        /// The host concerned.
-        host: String,
-        /// Their age.
-        age_ms: u64,
-    },
-}
-
-impl Objection {
-    /// The stable name, as used in output and in overrides.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::ServerUnreachable { .. } => "server-unreachable",
-            Self::ServerNotHealthy { .. } => "server-not-healthy",
-            Self::WrongServer { .. } => "wrong-server",
-            Self::DuplicateServer { .. } => "duplicate-server",
-            Self::MissingRoute { .. } => "missing-route",
-            Self::NotInInventory { .. } => "not-in-inventory",
-            Self::DifferentClusters { .. } => "different-clusters",
-            Self::NoMetaLeader { .. } => "no-meta-leader",
-            Self::MetaLeaderDisputed { .. } => "meta-leader-disputed",
-            Self::HostUnusable { .. } => "host-unusable",
-            Self::ClientPort { .. } => "client-port",
-            Self::ServiceMissing { .. } => "service-missing",
-            Self::ServiceBusy { .. } => "service-busy",
-            Self::Stale { .. } => "stale",
-        }
-    }
-
-    /// Whether the reason is that something can't be reached (exit code 6, not 3).
-    pub fn is_unreachable(&self) -> bool {
-        match self {
-            Self::ServerUnreachable { failure, .. } | Self::HostUnusable { failure, .. } => {
-                failure.kind.is_unreachable()
-            }
-            _ => false,
-        }
-    }
-
-    /// What the operator can do about it.
-    pub fn remedy(&self) -> String {
-        match self {
-            Self::ServerUnreachable { host, failure } if failure.kind == FailureKind::Refused => {
-                format!("start the server on {host}, or correct its monitoring url in the inventory")
-            }
-            Self::ServerUnreachable { host, .. } => {
-                format!("see `rollgate check --host {host}`; where 8222 is bound to localhost, set `via: ssh`")
-            }
-            Self::ServerNotHealthy { host, .. } => {
-                format!("mend {host} first; a server that is already down may be rolled alone with `--host {host}`")
-            }
-            Self::WrongServer { host, found, .. } => {
-                format!("set `server_name: {found}` for {host} in the inventory, if that is the server you mean")
-            }
-            Self::DuplicateServer { .. } => "give every server its own name and every host its own address".into(),
-            Self::MissingRoute { from, to } => {
-                format!("look at the routes between {from} and {to}: firewall, cluster name, credentials")
-            }
-            Self::NotInInventory { server, .. } => format!("add the host of {server} to the cluster in the inventory"),
-            Self::DifferentClusters { .. } => "put each NATS cluster under its own name in the inventory".into(),
-            Self::NoMetaLeader { .. } | Self::MetaLeaderDisputed { .. } => {
-                "wait for the election to end; if it does not, look at routes and clocks".into()
-            }
-            Self::HostUnusable { host, failure } => match failure.kind {
-                FailureKind::Sudo => {
-                    format!("allow passwordless sudo for the ssh user on {host}, or set `become: none`")
-                }
-                FailureKind::HostKey => format!(
-                    "compare {host}'s key with a trusted source, then update known_hosts; never accept it blindly"
-                ),
-                FailureKind::Denied => {
-                    format!("see that your key for {host} is in the ssh agent (`ssh-add -l`) or named by `identity:`")
-                }
-                _ => format!("try that ssh command by hand; {host} must be on, and reachable from here"),
-            },
-            Self::ClientPort { host, failure } if failure.kind == FailureKind::Tls => {
-                format!(
-                    "name the CA of {host}'s certificate, and a client certificate where it wants one: `client: {{ca: FILE}}`"
-                )
-            }
-            Self::ClientPort { .. } => {
-                "give the port's address as rollgate can reach it: `client: {url: \"nats://{address}:4222\"}`".into()
-            }
-            Self::ServiceMissing { host, .. } => format!("correct the service's name for {host} in the inventory"),
-            Self::ServiceBusy { host, .. } => format!("wait until the other change on {host} has ended"),
-            Self::Stale { .. } => "look again".into(),
-        }
-    }
-}
-
-impl std::fmt::Display for Objection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::ServerUnreachable { host, failure } => write!(f, "{host} does not answer: {failure}"),
-            Self::ServerNotHealthy { host, health } => write!(f, "{host} is not healthy: {health}"),
-            Self::WrongServer { host, expected, found } => {
-                write!(f, "{host} answers as server {found}, the inventory says {expected}")
-            }
-            Self::DuplicateServer { hosts, name } => write!(f, "{} are all server {name}", hosts.join(" and ")),
-            Self::MissingRoute { from, to } => write!(f, "{from} has no route to {to}"),
-            Self::NotInInventory { server, seen_by } => {
-                write!(f, "{server} belongs to the cluster (seen by {}) but not to the inventory", seen_by.join(", "))
-            }
-            Self::DifferentClusters { clusters } => {
-                write!(f, "the hosts are of several clusters: {}", groups(clusters))
-            }
-            Self::NoMetaLeader { hosts } => write!(f, "no meta leader, says {}", hosts.join(", ")),
-            Self::MetaLeaderDisputed { leaders } => write!(f, "the meta leader is disputed: {}", groups(leaders)),
-            Self::HostUnusable { host, failure } => write!(f, "{host} can't be used: {failure}"),
-            Self::ClientPort { host, failure } => write!(f, "{host} can't pass the gate: {failure}"),
-            Self::ServiceMissing { host, words } => write!(f, "{host} has no such service: {words}"),
-            Self::ServiceBusy { host, words } => write!(f, "the service on {host} is changing already: {words}"),
-            Self::Stale { host, age_ms } => write!(f, "what is known of {host} is {} s old", age_ms / 1000),
-        }
-    }
-}
-
-fn groups(groups: &BTreeMap<String, Vec<String>>) -> String {
-    groups.iter().map(|(name, hosts)| format!("{name} ({})", hosts.join(", "))).collect::<Vec<_>>().join("; ")
-}
 
 /// Every reason why `candidate` may not be restarted now; empty means that it may.
 ///
@@ -255,7 +46,19 @@ pub fn unsafe_to_restart(view: &View, candidate: &str, expect_unready: bool, now
     clusters(view, &mut found);
     routes(view, candidate, &mut found);
     meta(view, candidate, &mut found);
+    if let Some(Err(failure)) = &view.system_account {
+        found.push(Objection::SystemAccount { failure: failure.clone() });
+    }
+    assets::judge(view, candidate, &mut found);
     found
+}
+
+/// Divides objections into those that stand and those that the operator consents to by name.
+pub fn consent(objections: Vec<Objection>, allow: &[String]) -> (Vec<Objection>, Vec<Objection>) {
+    let allowed = |objection: &Objection| {
+        Objection::OVERRIDABLE.contains(&objection.name()) && allow.iter().any(|name| name == objection.name())
+    };
+    objections.into_iter().partition(|objection| !allowed(objection))
 }
 
 fn health(server: &ServerView, found: &mut Vec<Objection>) {
@@ -389,7 +192,10 @@ fn meta(view: &View, candidate: &str, found: &mut Vec<Objection>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::testing::{cluster, healthz_error};
+    use crate::core::{
+        testing::{cluster, healthz_error},
+        view::{Failure, FailureKind},
+    };
 
     fn check(view: &View, candidate: &str, expect_unready: bool, expected: &[&str]) {
         let names: Vec<_> =
@@ -410,6 +216,18 @@ mod tests {
         // The server that is down may itself be restarted, if the plan knew.
         check(&view, "n3", true, &[]);
         check(&view, "n3", false, &["server-not-healthy"]);
+    }
+
+    #[test]
+    fn consent_is_by_name() {
+        let mut view = cluster(&["n1", "n2", "n3"]);
+        view.servers[1].routes = Ok(vec![]);
+        view.servers[0].service = Err(Failure::new(FailureKind::Sudo, "a password is required"));
+        let found = unsafe_to_restart(&view, "n1", false, view.at);
+        let allow = ["missing-route", "host-unusable"].map(String::from);
+        let (stand, consented) = consent(found, &allow);
+        assert_eq!(stand.iter().map(Objection::name).collect::<Vec<_>>(), ["host-unusable"]);
+        assert_eq!(consented.iter().map(Objection::name).collect::<Vec<_>>(), ["missing-route"]);
     }
 
     #[test]
@@ -438,10 +256,10 @@ mod tests {
 
     #[test]
     fn facts_that_are_old_object() {
-        let view = cluster(&["n1", "n2"]);
+        let view = cluster(&["n1", "n2", "n3"]);
         let later = view.at + jiff::SignedDuration::from_secs(11);
         let found = unsafe_to_restart(&view, "n1", false, later);
-        assert_eq!(found.iter().map(Objection::name).collect::<Vec<_>>(), ["stale", "stale"]);
+        assert_eq!(found.iter().map(Objection::name).collect::<Vec<_>>(), ["stale", "stale", "stale"]);
     }
 
     #[test]
@@ -453,7 +271,7 @@ mod tests {
         let names: Vec<_> = found.iter().map(Objection::name).collect();
         assert_eq!(names[..2], ["wrong-server", "duplicate-server"]);
 
-        let mut view = cluster(&["n1", "n2"]);
+        let mut view = cluster(&["n1", "n2", "n3"]);
         if let Ok(varz) = &mut view.servers[1].varz {
             varz.cluster = Some("other".into());
         }
