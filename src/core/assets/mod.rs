@@ -1,6 +1,6 @@
 //! The JetStream assets of a cluster and the raft groups behind them: who leads, who is current, and whose word it is.
 //!
-//! [`ServerAssets`] is what one server said; [`assemble`] makes one [`Assets`] of what all of them said, or why one said
+//! [`ServerAssets`] is what one server said; [`assemble()`] makes one [`Assets`] of what all of them said, or why one said
 //! nothing. A group's members are given **as its leader counts them**: on any other member `current`, `active` and `lag`
 //! of the others mean nothing (seen on 2.10.26 and 2.15.1: followers call each other not current, active 0, and lag
 //! everything). What no leader vouches for stays unknown and is never left out.

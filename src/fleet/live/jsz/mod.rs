@@ -102,7 +102,7 @@ pub trait Source: Sync {
     fn ask(&self, query: &Query) -> impl Future<Output = Seen<Jsz>> + Send;
 }
 
-/// Asks a server for all that is on it. `server` is its name, `at` the time now. At most about [`PAGE`] assets, or one
+/// Asks a server for all that is on it. `server` is its name, `at` the time now. At most some 2,000 assets, or one
 /// account, are in memory as text at a time.
 ///
 /// # Errors
