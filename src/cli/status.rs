@@ -68,13 +68,13 @@ pub async fn run(args: Status) -> Result<Code, Error> {
 }
 
 fn text(cluster: &ClusterAnswer) -> String {
-    let rows = cluster.view.servers.iter().map(|server| row(server, cluster.view.servers.len()));
+    let rows = cluster.view.servers.iter().map(row);
     let table =
         output::table(&["host", "server", "version", "zone", "up", "clients", "routes", "service", "healthz"], rows);
     format!("{}: {}\n{table}", cluster.view.cluster, cluster.serving)
 }
 
-fn row(server: &ServerView, _all: usize) -> Vec<String> {
+fn row(server: &ServerView) -> Vec<String> {
     let varz = server.varz.as_ref().ok();
     let unknown = || "?".to_owned();
     let up = |varz: &crate::core::view::Varz| {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    gate::{Condition, Waiting},
+    gate::Waiting,
     safety::Objection,
     view::{Failure, Seen, ServerView, ServiceState, View},
 };
@@ -226,11 +226,6 @@ pub fn health_words(server: &ServerView) -> String {
         (_, Ok(health)) => health.summary(),
         (_, Err(failure)) => failure.to_string(),
     }
-}
-
-/// The conditions of a list of waits, for short display.
-pub fn conditions(waiting: &[Waiting]) -> Vec<Condition> {
-    waiting.iter().map(|waiting| waiting.condition).collect()
 }
 
 #[cfg(test)]

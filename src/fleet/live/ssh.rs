@@ -4,7 +4,6 @@
 use std::{
     num::NonZeroUsize,
     path::{Path, PathBuf},
-    process::ExitStatus,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -143,7 +142,7 @@ impl Connection {
         let (stdout, stderr) = (child.stdout().take(), child.stderr().take());
         let (stdout, stderr) = tokio::join!(read(stdout), read(stderr));
         let status = match child.wait().await {
-            Ok(status) => code(status),
+            Ok(status) => status.code(),
             // The multiplexer reports 127 as an error of its own (openssh, `native_mux_impl/child.rs`).
             Err(openssh::Error::Remote(_)) => Some(127),
             Err(openssh::Error::RemoteProcessTerminated) if session.check().await.is_ok() => None,
@@ -223,10 +222,6 @@ async fn read(stream: Option<impl AsyncRead + Unpin>) -> String {
     let _ = (&mut stream).take(OUTPUT_MAX).read_to_end(&mut bytes).await;
     let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
     String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn code(status: ExitStatus) -> Option<i32> {
-    status.code()
 }
 
 /// The whole chain of causes on one line: openssh's own message hides what ssh said.
