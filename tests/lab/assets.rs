@@ -170,18 +170,33 @@ async fn fill(urls: &[String]) {
                     name: name.clone(),
                     ..Default::default()
                 };
-                let made = jetstream.create_stream(config).await.unwrap_or_else(|error| panic!("{name}: {error}"));
                 let durable =
                     jetstream::consumer::pull::Config { durable_name: Some("d".into()), ..Default::default() };
-                made.create_consumer(durable).await.unwrap_or_else(|error| panic!("{name} > d: {error}"));
+                insist(&name, || jetstream.create_stream(config.clone())).await;
+                insist(&name, || jetstream.create_consumer_on_stream(durable.clone(), name.clone())).await;
                 for n in 0..5 {
-                    let sent = jetstream.publish(format!("{name}.{n}"), "x".into()).await.expect("sent");
-                    sent.await.expect("stored");
+                    // The id keeps a message that was stored although its answer was lost from being stored again.
+                    let id = format!("{name}-{n}");
+                    let send = || async {
+                        let message = jetstream::message::PublishMessage::build().message_id(&id).payload("x".into());
+                        let sent = jetstream.send_publish(format!("{name}.{n}"), message).await?;
+                        sent.await
+                    };
+                    insist(&name, send).await;
                 }
             }
         })
         .await;
     client.drain().await.expect("drained");
+}
+
+/// A cluster that has just come up may elect another meta leader, which does not know yet what the last one made.
+async fn insist<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(name: &str, ask: impl Fn() -> F) {
+    let begun = Instant::now();
+    while let Err(error) = ask().await {
+        assert!(begun.elapsed() < 3 * LIMIT, "{name}: {error}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// The assets once all of them have a leader that counts all members.
