@@ -55,6 +55,19 @@ pub fn shell_word(word: &str) -> String {
     }
 }
 
+/// What a playbook asks for.
+#[derive(Debug, Args)]
+pub struct Parameters {
+    /// A parameter of the playbook; may be repeated. `rollgate run PLAYBOOK --help` shows them.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
+    pub set: Vec<(String, String)>,
+}
+
+fn name_and_value(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.trim().to_owned(), value.to_owned()))
+}
+
 /// How a roll may be limited.
 #[derive(Debug, Args)]
 pub struct Limits {

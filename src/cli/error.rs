@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::output;
 use crate::{
-    config::{ConfigErrors, inventory::SelectError},
+    config::{ConfigErrors, inventory::SelectError, playbook::PlaybookError},
     core::view::Failure,
     journal::LockError,
 };
@@ -117,6 +117,15 @@ impl fmt::Display for Error {
 impl From<ConfigErrors> for Error {
     fn from(errors: ConfigErrors) -> Self {
         Self { code: Code::Usage, text: Text::Config(errors) }
+    }
+}
+
+impl From<PlaybookError> for Error {
+    fn from(error: PlaybookError) -> Self {
+        match error {
+            PlaybookError::Config(errors) => errors.into(),
+            PlaybookError::Parameters(errors) => Self::plain(Code::Usage, errors.to_string()),
+        }
     }
 }
 

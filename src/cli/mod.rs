@@ -5,15 +5,18 @@ mod check;
 mod error;
 mod output;
 mod plan;
+mod playbook;
 mod roll;
 mod schema;
 mod status;
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use error::{Code, Error};
+
+use crate::config::{Playbook, playbook::Given};
 
 /// Rolling restarts of NATS clusters over SSH: one server at a time, and never the next one before the last has proved,
 /// to itself and to its peers, that it is back.
@@ -45,8 +48,10 @@ enum Verb {
     Plan(plan::PlanArgs),
     /// Restart every server, one at a time.
     Restart(roll::Restart),
-    /// Carry out a playbook of your own.
+    /// Carry out a playbook: one of your own, or one that is built in.
     Run(roll::RunArgs),
+    /// List, show and check playbooks.
+    Playbook(playbook::PlaybookArgs),
     /// Show the cluster as it is now.
     Status(status::Status),
     /// Print the JSON Schema of a file format, for editors.
@@ -60,7 +65,7 @@ enum Verb {
 /// Runs the program with the process's own arguments.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = parse();
     match run(cli.verb) {
         Ok(code) => code.into(),
         Err(error) => {
@@ -70,12 +75,32 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Parses the process's arguments. `run PLAYBOOK --help` knows what that playbook asks for.
+fn parse() -> Cli {
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    let asks = words.iter().any(|word| word == "--help" || word == "-h");
+    let run = words.iter().position(|word| word == "run");
+    let (Some(run), true) = (run, asks) else { return Cli::parse() };
+    let playbook = words[run + 1..]
+        .iter()
+        .filter(|word| !word.to_string_lossy().starts_with('-'))
+        .find_map(|word| Playbook::load(Path::new(word), Given::OnlyChecked).ok());
+    let command = match playbook {
+        Some(playbook) => Cli::command().mut_subcommand("run", |run| run.after_help(playbook::help(&playbook))),
+        None => Cli::command(),
+    };
+    // The help ends the program here; were it not so, the same words are parsed as ever.
+    let _ = command.get_matches();
+    Cli::parse()
+}
+
 fn run(verb: Verb) -> Result<Code, Error> {
     match verb {
         Verb::Check(args) => block_on(check::run(args)),
         Verb::Plan(args) => block_on(plan::run(args)),
         Verb::Restart(args) => block_on(roll::restart(args)),
         Verb::Run(args) => block_on(roll::run(args)),
+        Verb::Playbook(args) => playbook::run(&args),
         Verb::Status(args) => block_on(status::run(args)),
         Verb::Schema(args) => schema::schema(&args),
         Verb::Completions(args) => schema::completions(&args, &mut Cli::command()),

@@ -8,11 +8,11 @@ use serde::Serialize;
 
 use super::{
     Code, Error,
-    args::{Format, Limits, Target},
+    args::{Format, Limits, Parameters, Target},
     output,
 };
 use crate::{
-    config::{Playbook, duration, inventory::Selection},
+    config::{Playbook, duration, inventory::Selection, playbook::Given},
     core::{
         plan::{self, Plan},
         playbook::Step,
@@ -29,9 +29,11 @@ pub struct PlanArgs {
     target: Target,
     #[command(flatten)]
     limits: Limits,
-    /// Plan this playbook instead of a restart.
+    /// Plan this playbook instead of a restart: a file, or the name of one that is built in.
     #[arg(value_name = "PLAYBOOK")]
     playbook: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    parameters: Parameters,
     /// The form of the answer.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -50,7 +52,7 @@ struct Answer<'a> {
 pub async fn run(args: PlanArgs) -> Result<Code, Error> {
     let (_, selections) = args.target.load()?;
     let playbook = match &args.playbook {
-        Some(path) => Playbook::load(path)?,
+        Some(path) => Playbook::load(path, Given::Values(&args.parameters.set))?,
         None => Playbook::restart(),
     };
     let playbook = args.limits.apply(playbook);

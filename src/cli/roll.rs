@@ -10,13 +10,14 @@ use jiff::Timestamp;
 
 use super::{
     Code, Error,
-    args::{Limits, Target},
+    args::{Limits, Parameters, Target, shell_word},
     output, plan,
 };
 use crate::{
     config::{
         Inventory, Playbook,
         inventory::{Cluster, Selection},
+        playbook::Given,
     },
     core::{event::Event, plan::Plan},
     fleet::live::Live,
@@ -35,9 +36,11 @@ pub struct Restart {
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// The playbook file.
+    /// The playbook: a file, or the name of one that is built in (`rollgate playbook list`).
     #[arg(value_name = "PLAYBOOK")]
     playbook: PathBuf,
+    #[command(flatten)]
+    parameters: Parameters,
     #[command(flatten)]
     roll: RollArgs,
 }
@@ -78,8 +81,11 @@ pub async fn restart(args: Restart) -> Result<Code, Error> {
 /// # Errors
 /// As [`restart`], and mistakes in the playbook.
 pub async fn run(args: RunArgs) -> Result<Code, Error> {
-    let playbook = Playbook::load(&args.playbook)?;
-    let verb = format!("run {}", super::args::shell_word(&args.playbook.to_string_lossy()));
+    let playbook = Playbook::load(&args.playbook, Given::Values(&args.parameters.set))?;
+    let mut verb = format!("run {}", shell_word(&args.playbook.to_string_lossy()));
+    for (name, value) in &args.parameters.set {
+        verb.push_str(&format!(" --set {}", shell_word(&format!("{name}={value}"))));
+    }
     roll(&args.roll, playbook, &verb).await
 }
 

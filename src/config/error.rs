@@ -31,6 +31,11 @@ impl Mistake {
         Self { message: message.into(), span: None, label: None, related: Vec::new(), help: Vec::new() }
     }
 
+    pub(crate) fn with_span(mut self, span: Span) -> Self {
+        self.span = Some(span);
+        self
+    }
+
     pub(crate) fn label(mut self, label: impl Into<String>) -> Self {
         self.label = Some(label.into());
         self

@@ -31,7 +31,11 @@ pub fn schema(kind: SchemaKind) -> Value {
     let generator: SchemaGenerator = settings.into_generator();
     match kind {
         SchemaKind::Inventory => generator.into_root_schema_for::<RawInventory>(),
-        SchemaKind::Playbook => generator.into_root_schema_for::<RawPlaybook>(),
+        SchemaKind::Playbook => {
+            let mut schema = generator.into_root_schema_for::<RawPlaybook>();
+            OrParameter.transform(&mut schema);
+            schema
+        }
     }
     .into()
 }
@@ -70,6 +74,32 @@ impl Transform for NoNulls {
         }
     }
 }
+
+/// Allows `{{ name }}` wherever a playbook wants a number, a truth value, or a text of a certain form.
+#[derive(Debug, Clone)]
+struct OrParameter;
+
+impl Transform for OrParameter {
+    fn transform(&mut self, schema: &mut Schema) {
+        transform_subschemas(self, schema);
+        let Some(Value::Object(properties)) = schema.get_mut("properties") else { return };
+        for property in properties.values_mut() {
+            let of_a_form = match property.get("type").and_then(Value::as_str) {
+                Some("integer" | "boolean") => true,
+                Some("string") => property.get("pattern").is_some() && property.get("description").is_some(),
+                _ => false,
+            };
+            if of_a_form && let Value::Object(plain) = property.take() {
+                let description = plain.get("description").cloned().unwrap_or_default();
+                let parameter = json!({ "type": "string", "pattern": PARAMETER });
+                *property = json!({ "description": description, "anyOf": [plain, parameter] });
+            }
+        }
+    }
+}
+
+/// A text with a parameter in it.
+const PARAMETER: &str = r"\{\{.*\}\}";
 
 /// Adds the bare names of the steps to those with settings.
 pub(super) fn allow_bare_steps(schema: &mut Schema) {

@@ -1,12 +1,15 @@
 //! The playbook: what is done to each server, in which order, and how long each part may take.
 
 mod order;
+mod parameters;
 pub(crate) mod raw;
 mod resolve;
+mod template;
 mod types;
 
 use std::path::Path;
 
+pub use parameters::{Given, Parameter, ParameterErrors, ParameterKind};
 pub use types::{Drain, Gate, OrderRule, Playbook, PlaybookSource, Policy, Settle, Start, Step, Stop};
 
 use super::check::Checker;
@@ -15,40 +18,79 @@ use super::yaml::Spanned;
 use super::{source, yaml};
 
 /// The playbooks that are part of the program, by name.
-const EMBEDDED: [(&str, &str); 1] = [("restart", include_str!("../../../playbooks/restart.yaml"))];
+const EMBEDDED: [(&str, &str); 2] = [
+    ("restart", include_str!("../../../playbooks/restart.yaml")),
+    ("verify", include_str!("../../../playbooks/verify.yaml")),
+];
+
+/// Why a playbook can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaybookError {
+    /// The file.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// What was given for its parameters.
+    #[error(transparent)]
+    Parameters(#[from] ParameterErrors),
+}
 
 impl Playbook {
-    /// Reads and checks the playbook file at `path`.
+    /// Reads and checks a playbook: an embedded one by its name, else the file at that path.
     ///
     /// # Errors
-    /// Every mistake found in the file, or why it could not be read.
-    pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
-        Self::parse(path, &source::read(path, "playbook")?)
+    /// Every mistake found in the file, why it could not be read, or what is wrong with `given`.
+    pub fn load(path: &Path, given: Given<'_>) -> Result<Self, PlaybookError> {
+        let embedded = path.to_str().and_then(|name| Some((name, Self::embedded_text(name)?)));
+        let (text, source) = match embedded {
+            Some((name, text)) => (text.to_owned(), PlaybookSource::Embedded(name.to_owned())),
+            None => (source::read(path, "playbook")?, PlaybookSource::File(path.to_owned())),
+        };
+        let (playbook, errors) = Self::parse_from(path, &text, source, given)?;
+        if errors.is_empty() { Ok(playbook) } else { Err(ParameterErrors(errors).into()) }
     }
 
-    /// Checks `text` as the playbook that stands at `path`. Reads no file.
+    /// Checks `text` as the playbook that stands at `path`. Reads no file, and misses no parameter.
     ///
     /// # Errors
     /// Every mistake found in the text.
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigErrors> {
-        Self::parse_from(path, text, PlaybookSource::File(path.to_owned()))
+        let source = PlaybookSource::File(path.to_owned());
+        Self::parse_from(path, text, source, Given::OnlyChecked).map(|(playbook, _)| playbook)
     }
 
-    fn parse_from(path: &Path, text: &str, source: PlaybookSource) -> Result<Self, ConfigErrors> {
-        let (raw, mut mistakes) = yaml::read::<Spanned<raw::RawPlaybook>>(text);
+    fn parse_from(
+        path: &Path,
+        text: &str,
+        source: PlaybookSource,
+        given: Given<'_>,
+    ) -> Result<(Self, Vec<String>), ConfigErrors> {
+        let mut parameters = parameters::Parameters::default();
+        let (raw, mut mistakes) = yaml::read_edited::<Spanned<raw::RawPlaybook>>(text, |root, mistakes| {
+            parameters = parameters::apply(root, given, mistakes);
+        });
         // Nothing in a playbook is a path yet.
         let mut checker = Checker::new(path, None);
-        let parts = raw.map(|raw| resolve::resolve(&raw, &mut checker));
-        mistakes.extend(checker.into_mistakes());
+        let parts = raw.map(|raw| {
+            parameters::check(&raw.value, &mut checker);
+            resolve::resolve(&raw, &mut checker)
+        });
+        // A value that could not be filled in is mistaken once, not for its braces too.
+        let told: Vec<_> = mistakes.iter().filter_map(|mistake| mistake.span).collect();
+        mistakes
+            .extend(checker.into_mistakes().into_iter().filter(|m| m.span.is_none_or(|span| !told.contains(&span))));
         match parts {
-            Some(parts) if mistakes.is_empty() => Ok(Self {
-                name: parts.name,
-                description: parts.description,
-                policy: parts.policy,
-                turn: parts.turn,
-                source,
-                digest: source::digest(text),
-            }),
+            Some(parts) if mistakes.is_empty() => {
+                let playbook = Self {
+                    name: parts.name,
+                    description: parts.description,
+                    parameters: parameters.declared,
+                    policy: parts.policy,
+                    turn: parts.turn,
+                    source,
+                    digest: source::digest(text),
+                };
+                Ok((playbook, parameters.errors))
+            }
             _ => Err(ConfigErrors::new(path, text, mistakes)),
         }
     }
@@ -69,7 +111,7 @@ impl Playbook {
     pub fn embedded(name: &str) -> Option<Self> {
         let text = Self::embedded_text(name)?;
         let source = PlaybookSource::Embedded(name.to_owned());
-        Self::parse_from(Path::new(name), text, source).ok()
+        Self::parse_from(Path::new(name), text, source, Given::OnlyChecked).ok().map(|(playbook, _)| playbook)
     }
 
     /// The text of the embedded playbook of this name, comments and all: a start for one's own.

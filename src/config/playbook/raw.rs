@@ -4,8 +4,8 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::types::OrderRule;
-use crate::config::yaml::{DurationText, Spanned};
+use super::{parameters::ParameterKind, types::OrderRule};
+use crate::config::yaml::{DurationText, Ordered, ScalarText, Spanned};
 
 /// What is done to each server of a cluster, one server at a time.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -17,11 +17,28 @@ pub(crate) struct RawPlaybook {
     pub name: Option<Spanned<String>>,
     /// What it does, for whoever lists playbooks.
     pub description: Option<String>,
+    /// What whoever runs it may or must say: `--set name=value`, and `{{ name }}` in any value below.
+    pub parameters: Option<Spanned<Ordered<Spanned<RawParameter>>>>,
     /// What holds between turns.
     pub policy: Option<Spanned<RawPolicy>>,
     /// The steps of one server's turn, in order.
     #[schemars(required, length(min = 1))]
     pub turn: Option<Spanned<Vec<Spanned<RawStep>>>>,
+}
+
+/// A parameter of the playbook.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "parameter")]
+pub(crate) struct RawParameter {
+    /// What it takes; `text` by default.
+    #[serde(rename = "type")]
+    pub kind: Option<Spanned<ParameterKind>>,
+    /// Its value where none is given.
+    pub default: Option<Spanned<ScalarText>>,
+    /// What it is for.
+    pub help: Option<String>,
+    /// Whether it must be given; it has no default then.
+    pub required: Option<bool>,
 }
 
 /// What holds between turns.

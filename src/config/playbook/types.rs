@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::Parameter;
+
 pub use crate::core::playbook::{Drain, Gate, OrderRule, Policy, Settle, Start, Step, Stop};
 
 /// What is done to each server of a cluster, one server at a time.
@@ -14,6 +16,8 @@ pub struct Playbook {
     pub name: String,
     /// What it does, in the operator's words; may be empty.
     pub description: String,
+    /// What it asks of whoever runs it, in the order of the file.
+    pub parameters: Vec<Parameter>,
     /// What holds between turns.
     pub policy: Policy,
     /// The steps of one server's passage, in order; never empty, and in an order that leaves no

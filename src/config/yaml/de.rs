@@ -11,7 +11,7 @@ use serde::forward_to_deserialize_any;
 use super::access::{Choice, Items, Pairs, Place};
 use super::fault::{Fault, Problem};
 use super::node::{Entry, Kind, Meaning, Node, meaning, shorten};
-use super::values::{DURATION, SPANNED, TEXT_OR};
+use super::values::{DURATION, SCALAR, SPANNED, TEXT_OR};
 
 /// What all parts of one walk share.
 pub(super) struct Context {
@@ -147,6 +147,10 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'de> {
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Fault> {
         match name {
             SPANNED => visitor.visit_seq(Place::new(self.node, self.context, self.lost())),
+            SCALAR => match &self.node.kind {
+                Kind::Scalar { text, .. } if !self.node.is_null() => visitor.visit_borrowed_str(text),
+                _ => Err(self.wrong("a single value", None)),
+            },
             DURATION => visitor.visit_borrowed_str(self.duration()?),
             TEXT_OR => match (self.meaning(), &self.node.kind) {
                 (Some(Meaning::Text(text)), _) => visitor.visit_borrowed_str(text),

@@ -15,6 +15,6 @@ mod schema;
 mod syntax;
 mod values;
 
-pub(crate) use node::{Span, printable, shorten};
-pub(crate) use read::read;
-pub(crate) use values::{DurationText, Ordered, Spanned, TextOr};
+pub(crate) use node::{Kind, Node, Span, printable, shorten};
+pub(crate) use read::{read, read_edited, try_read};
+pub(crate) use values::{DurationText, Ordered, ScalarText, Spanned, TextOr};

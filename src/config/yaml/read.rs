@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use serde::de::DeserializeOwned;
 
 use super::de::{Context, NodeDeserializer};
+use super::node::Node;
 use super::parse;
 use crate::config::error::{MOST_SHOWN, Mistake};
 
@@ -13,8 +14,21 @@ use crate::config::error::{MOST_SHOWN, Mistake};
 /// walked again, so that one mistake does not hide the next. Gives what could be read, if
 /// anything, and the mistakes.
 pub(crate) fn read<T: DeserializeOwned>(text: &str) -> (Option<T>, Vec<Mistake>) {
+    read_edited(text, |_, _| ())
+}
+
+/// What can be read of a value, whatever is wrong with the rest of it; nothing where nothing can.
+pub(crate) fn try_read<T: DeserializeOwned>(root: &Node) -> Option<T> {
+    walk(root, Vec::new()).0
+}
+
+/// As [`read`], from a tree that `edit` may change, and find mistakes in, before.
+pub(crate) fn read_edited<T: DeserializeOwned>(
+    text: &str,
+    edit: impl FnOnce(&mut Node, &mut Vec<Mistake>),
+) -> (Option<T>, Vec<Mistake>) {
     let (root, mut mistakes) = parse::parse(text);
-    let root = match root {
+    let mut root = match root {
         Some(root) if !root.is_null() => root,
         Some(_) | None => {
             if mistakes.is_empty() {
@@ -23,9 +37,14 @@ pub(crate) fn read<T: DeserializeOwned>(text: &str) -> (Option<T>, Vec<Mistake>)
             return (None, mistakes);
         }
     };
+    edit(&mut root, &mut mistakes);
+    walk(&root, mistakes)
+}
+
+fn walk<T: DeserializeOwned>(root: &Node, mut mistakes: Vec<Mistake>) -> (Option<T>, Vec<Mistake>) {
     let context = Context { pruned: RefCell::new(HashSet::new()) };
     loop {
-        let fault = match T::deserialize(NodeDeserializer::new(&root, &context)) {
+        let fault = match T::deserialize(NodeDeserializer::new(root, &context)) {
             Ok(value) => return (Some(value), mistakes),
             Err(fault) => fault.stamp(root.span, root.id),
         };

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use super::values::{DurationText, Ordered, Spanned, TextOr};
+use super::values::{DurationText, Ordered, ScalarText, Spanned, TextOr};
 
 impl<T: JsonSchema> JsonSchema for Spanned<T> {
     fn inline_schema() -> bool {
@@ -55,6 +55,20 @@ impl JsonSchema for DurationText {
             "minLength": 2,
             "examples": ["50ms", "30s", "1m30s"],
         })
+    }
+}
+
+impl JsonSchema for ScalarText {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "scalar".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "type": "string" }, { "type": "integer" }, { "type": "boolean" }] })
     }
 }
 

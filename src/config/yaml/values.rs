@@ -15,6 +15,8 @@ use crate::config::suggest;
 pub(super) const SPANNED: &str = "$rollgate::Spanned";
 /// Reserved name of [`TextOr`].
 pub(super) const TEXT_OR: &str = "$rollgate::TextOr";
+/// Reserved name of [`ScalarText`].
+pub(super) const SCALAR: &str = "$rollgate::Scalar";
 /// Reserved name of [`DurationText`].
 pub(super) const DURATION: &str = "$rollgate::Duration";
 
@@ -113,6 +115,28 @@ impl<'de> Deserialize<'de> for DurationText {
             }
         }
         from.deserialize_newtype_struct(DURATION, Text)
+    }
+}
+
+/// Any single value, as its text: whether `3` is a number is judged later.
+#[derive(Debug, Clone)]
+pub(crate) struct ScalarText(pub String);
+
+impl<'de> Deserialize<'de> for ScalarText {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = ScalarText;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a single value")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(ScalarText(text.to_owned()))
+            }
+        }
+        from.deserialize_newtype_struct(SCALAR, Text)
     }
 }
 
