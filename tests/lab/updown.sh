@@ -66,8 +66,13 @@ write_run_dir() {
 }
 
 start_holder() {
-  # its own session and no descriptor of ours: whoever called `up` must not wait for the lab to end
-  setsid "$HERE/holder.sh" "$RUN" </dev/null >"$RUN/holder.log" 2>&1 &
+  # its own session and no descriptor of ours: whoever called `up` must not wait for the lab to end, nor a lock that it holds
+  (
+    for descriptor in /proc/self/fd/*; do
+      ((${descriptor##*/} <= 2)) || eval "exec ${descriptor##*/}>&-"
+    done
+    exec setsid "$HERE/holder.sh" "$RUN" </dev/null >"$RUN/holder.log" 2>&1
+  ) &
   local started=$!
   holder_settled() { [[ -e $RUN/ready ]] || ! start_time "$started" >/dev/null; }
   poll 60 0.02 holder_settled || true
