@@ -3,12 +3,14 @@
 //! They need root and a few seconds each. Where there is no lab a test says so and passes, unless
 //! `ROLLGATE_REQUIRE_LAB=1`, which `make test` sets.
 
+mod accounts;
 mod assets;
 mod clean;
 mod controller;
 mod faults;
 mod harness;
 mod jetstream;
+mod logins;
 mod network;
 mod plain;
 mod process;
