@@ -114,6 +114,12 @@ pub fn text(plan: &Plan) -> String {
     if !plan.bystanders.is_empty() {
         let _ = writeln!(out, "observed only: {}", plan.bystanders.join(", "));
     }
+    for turn in plan.turns.iter().filter(|turn| !turn.waived.is_empty()) {
+        let _ = writeln!(out, "wrong already at {}, and not waited for:", turn.host);
+        for error in &turn.waived {
+            let _ = writeln!(out, "  {}", error.error);
+        }
+    }
     for turn in plan.turns.iter().filter(|turn| !turn.consented.is_empty()) {
         let _ = writeln!(out, "by consent, at {}:", turn.host);
         out.push_str(&objections_text(&turn.consented.iter().collect::<Vec<_>>()));

@@ -8,6 +8,7 @@ pub mod drain;
 pub mod event;
 pub mod gate;
 pub mod halt;
+pub mod health;
 pub mod notable;
 pub mod order;
 pub mod plan;

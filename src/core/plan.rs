@@ -6,7 +6,7 @@ use super::{
     order::{self, Why},
     playbook::{Policy, Step},
     safety::{self, Objection},
-    view::{ServerView, View},
+    view::{HealthError, ServerView, View},
 };
 
 /// What will happen to one cluster.
@@ -69,6 +69,9 @@ pub struct Turn {
     /// Objections that the operator consented to by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub consented: Vec<Objection>,
+    /// Errors of single streams and consumers that its healthz has already: they will not hold the gate.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waived: Vec<HealthError>,
     /// The place of its zone among the zones of the inventory.
     pub zone_rank: usize,
     /// Its place in the inventory.
@@ -132,6 +135,7 @@ pub(crate) fn turns(view: &View, hosts: &[String]) -> Vec<Turn> {
             why: Vec::new(),
             objections: Vec::new(),
             consented: Vec::new(),
+            waived: server.health.iter().flat_map(|health| health.asset_errors().cloned()).collect(),
             zone_rank: zone_rank.unwrap_or(zones.len()),
             inventory_rank,
         }

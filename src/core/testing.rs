@@ -57,6 +57,8 @@ pub(crate) fn varz(name: &str, id: &str, all: &[&str]) -> Varz {
         auth_required: false,
         connections: 5,
         leafnodes: 0,
+        gateways: 0,
+        config_digest: None,
         remotes: all.len() as u64 - 1,
         jetstream: true,
         meta: Some(Meta { leader: all.last().map(|name| (*name).into()), size: all.len() as u32 }),

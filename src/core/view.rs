@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::assets::Assets;
+pub use super::health::{Health, HealthError};
 
 /// An observation, or why there is none.
 pub type Seen<T> = Result<T, Failure>;
@@ -122,9 +123,10 @@ pub struct ServerView {
 }
 
 impl ServerView {
-    /// Whether the server answered and healthz passed.
+    /// Whether the server answered and healthz finds nothing wrong with the server itself. What it finds wrong with single
+    /// streams and consumers counts for those: see [`Health::serves`].
     pub fn healthy(&self) -> bool {
-        self.varz.is_ok() && self.health.as_ref().is_ok_and(Health::ok)
+        self.varz.is_ok() && self.health.as_ref().is_ok_and(Health::serves)
     }
 
     /// The meta leader's server name, as this server tells it.
@@ -165,8 +167,14 @@ pub struct Varz {
     pub connections: u64,
     /// Leafnodes connected now.
     pub leafnodes: u64,
+    /// Connections to and from other clusters.
+    #[serde(default)]
+    pub gateways: u64,
     /// Distinct servers that it has routes to.
     pub remotes: u64,
+    /// The digest of its configuration's text, from 2.11 on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_digest: Option<String>,
     /// JetStream is on.
     pub jetstream: bool,
     /// The meta group as this server sees it; absent without clustered JetStream.
@@ -187,51 +195,6 @@ pub struct Meta {
     pub leader: Option<String>,
     /// Servers in the group, present or not.
     pub size: u32,
-}
-
-/// The answer to `/healthz?details=true`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Health {
-    /// The HTTP status.
-    pub code: u16,
-    /// What is wrong; before 2.10.24 this can come with a 200, so the body decides.
-    pub errors: Vec<HealthError>,
-}
-
-impl Health {
-    /// Whether the server calls itself healthy: a 200 and no errors in the body.
-    pub fn ok(&self) -> bool {
-        self.code == 200 && self.errors.is_empty()
-    }
-
-    /// The first error, or the bare status.
-    pub fn summary(&self) -> String {
-        match self.errors.as_slice() {
-            [] if self.code == 200 => "ok".into(),
-            [] => format!("HTTP {}", self.code),
-            [only] => format!("{}: {}", self.code, only.error),
-            [first, rest @ ..] => format!("{}: {} (and {} more)", self.code, first.error, rest.len()),
-        }
-    }
-}
-
-/// One typed error of healthz.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HealthError {
-    /// CONNECTION, BAD_REQUEST, JETSTREAM, ACCOUNT, STREAM or CONSUMER; empty where the server gave only a text.
-    #[serde(rename = "type", default)]
-    pub kind: String,
-    /// The text.
-    pub error: String,
-    /// The account concerned.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub account: Option<String>,
-    /// The stream concerned.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stream: Option<String>,
-    /// The consumer concerned.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub consumer: Option<String>,
 }
 
 /// A server at the other end of a route. Routes are pooled from 2.10, so several routes can lead to one peer.

@@ -26,11 +26,18 @@ pub fn line(event: &Event) -> Option<(Tone, String, String)> {
         Event::SafetyWaiting { host, objections } => {
             say(Tone::Wait, host, format!("not safe yet: {}", objections_text(objections)))
         }
-        Event::TurnStarted { host, number, of, why, consented, .. } => {
+        Event::TurnStarted { host, number, of, why, consented, baseline } => {
             let why: Vec<_> = why.iter().map(ToString::to_string).collect();
             let mut text = format!("turn {number} of {of} ({})", why.join(", "));
             if !consented.is_empty() {
                 text.push_str(&format!("; by consent: {}", objections_text(consented)));
+            }
+            if let Some(first) = baseline.errors.first() {
+                let stood = count(baseline.errors.len(), "error");
+                text.push_str(&format!(
+                    "; {stood} of healthz stood before and will not be waited for: {}",
+                    first.error
+                ));
             }
             say(Tone::Plain, host, text)
         }

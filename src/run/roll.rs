@@ -127,7 +127,7 @@ impl<F: Fleet> Roller<'_, F> {
             let (turn, view) = self.next_safe(&mut remaining).await?;
             // The view has the candidate: the plan was made from the same inventory.
             let Some(server) = view.server(&turn.host) else { continue };
-            let baseline = Baseline::of(server);
+            let baseline = Baseline::of(server).within(&view);
             let (host, why) = (turn.host.clone(), turn.why.clone());
             self.record(Event::TurnStarted {
                 host,

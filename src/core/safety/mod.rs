@@ -67,7 +67,7 @@ fn health(server: &ServerView, found: &mut Vec<Objection>) {
         (Err(failure), _) | (Ok(_), Err(failure)) => {
             found.push(Objection::ServerUnreachable { host, failure: failure.clone() });
         }
-        (Ok(_), Ok(health)) if !health.ok() => {
+        (Ok(_), Ok(health)) if !health.serves() => {
             found.push(Objection::ServerNotHealthy { host, health: health.summary() });
         }
         _ => {}
@@ -216,6 +216,19 @@ mod tests {
         // The server that is down may itself be restarted, if the plan knew.
         check(&view, "n3", true, &[]);
         check(&view, "n3", false, &["server-not-healthy"]);
+    }
+
+    #[test]
+    fn a_broken_consumer_elsewhere_is_for_its_own_group_to_judge() {
+        let mut view = cluster(&["n1", "n2", "n3"]);
+        let mut health = healthz_error(503, "JetStream consumer 'APP > S > ghost' is not current");
+        health.errors[0].kind = "CONSUMER".into();
+        let names = ["APP", "S", "ghost"].map(|name| Some(name.to_owned()));
+        [health.errors[0].account, health.errors[0].stream, health.errors[0].consumer] = names;
+        for server in &mut view.servers {
+            server.health = Ok(health.clone());
+        }
+        check(&view, "n1", false, &[]);
     }
 
     #[test]

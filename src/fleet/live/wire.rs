@@ -27,6 +27,8 @@ struct WireVarz {
     #[serde(default)]
     remotes: u64,
     #[serde(default)]
+    config_digest: Option<String>,
+    #[serde(default)]
     cluster: WireCluster,
     #[serde(default)]
     jetstream: WireJetStream,
@@ -73,6 +75,9 @@ pub fn varz(body: &str) -> Result<Varz, Failure> {
         auth_required: wire.auth_required,
         connections: wire.connections,
         leafnodes: wire.leafnodes,
+        // They have an endpoint of their own.
+        gateways: 0,
+        config_digest: wire.config_digest.filter(|digest| !digest.is_empty()),
         remotes: wire.remotes,
         jetstream: wire.jetstream.config.is_some(),
         meta: wire.jetstream.meta.map(|meta| Meta {
