@@ -3,6 +3,7 @@
 mod args;
 mod check;
 mod error;
+mod explain;
 mod output;
 mod plan;
 mod playbook;
@@ -52,6 +53,8 @@ enum Verb {
     Run(roll::RunArgs),
     /// List, show and check playbooks.
     Playbook(playbook::PlaybookArgs),
+    /// Explain a code of a diagnosis, or list all codes.
+    Explain(explain::Explain),
     /// Show the cluster as it is now.
     Status(status::Status),
     /// Print the JSON Schema of a file format, for editors.
@@ -101,6 +104,7 @@ fn run(verb: Verb) -> Result<Code, Error> {
         Verb::Restart(args) => block_on(roll::restart(args)),
         Verb::Run(args) => block_on(roll::run(args)),
         Verb::Playbook(args) => playbook::run(&args),
+        Verb::Explain(args) => explain::run(&args),
         Verb::Status(args) => block_on(status::run(args)),
         Verb::Schema(args) => schema::schema(&args),
         Verb::Completions(args) => schema::completions(&args, &mut Cli::command()),

@@ -27,3 +27,4 @@ pub use inventory::Inventory;
 pub use playbook::Playbook;
 pub use schema::{SchemaKind, schema};
 pub(crate) use source::digest;
+pub(crate) use suggest::nearest;

@@ -2,16 +2,20 @@
 //! events and their fold, and none of it can stop a roll: a closed stdout or stderr is ignored.
 
 mod bars;
+mod diagnosis;
 mod halt;
 mod json;
 mod lines;
 mod words;
+mod wrap;
 
 pub use bars::Bars;
+pub use diagnosis::{diagnosis as render_diagnosis, finding_line};
 pub use halt::render as render_halt;
 pub use json::JsonLines;
 pub use lines::Lines;
 pub use words::{end, span};
+pub use wrap::wrapped;
 
 use crate::core::{event::Envelope, progress::Progress};
 

@@ -1,8 +1,24 @@
 //! Diagnosis: what was gathered on a host, and what follows from it.
 //!
 //! [`evidence`] is the archive: plain data, in the order in which an operator would ask; [`mod@unit`] and [`files`] are its
-//! larger parts. Nothing in them concludes.
+//! larger parts. Nothing in them concludes. The rules do, one file a subject: each is a pure function from the archive to
+//! findings ([`mod@finding`]), whose codes stand in one [`catalogue`]. [`diagnose`] runs them all and ranks what they found.
 
+mod case;
+pub mod catalogue;
 pub mod evidence;
 pub mod files;
+pub mod finding;
+mod rank;
+mod rules;
+pub mod settings;
 pub mod unit;
+
+pub use case::{Context, EXPIRING, Purpose};
+pub use finding::{Confidence, Diagnosis, Finding, Quote, Remedy, Severity};
+pub use rank::diagnose;
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+pub(crate) mod tests;
