@@ -16,7 +16,7 @@ fn with_system_account(lab: &Lab) -> String {
     lab.inventory_with(|text| text.replacen("defaults:\n", &line, 1))
 }
 
-fn drained(ended: &Ended) -> Vec<&str> {
+pub fn drained(ended: &Ended) -> Vec<&str> {
     let drains = ended.of("step-finished").into_iter().filter(|event| event["step"] == "drain");
     drains.map(|event| event["note"].as_str().expect("a note")).collect()
 }

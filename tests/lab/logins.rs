@@ -45,14 +45,14 @@ async fn login(inventory: &Path) -> String {
 }
 
 /// Inventories of one lab, each with a login of its own.
-struct Logins<'a> {
+pub struct Logins<'a> {
     lab: &'a Lab,
     expected: BTreeMap<String, String>,
     variables: Vec<(String, String)>,
 }
 
 impl<'a> Logins<'a> {
-    fn of(lab: &'a Lab) -> Self {
+    pub fn of(lab: &'a Lab) -> Self {
         std::fs::create_dir_all(lab.work.path().join("logins")).expect("a directory");
         std::fs::create_dir_all(lab.work.path().join("config/nats/context")).expect("a directory");
         Self { lab, expected: BTreeMap::new(), variables: Vec::new() }
@@ -62,7 +62,12 @@ impl<'a> Logins<'a> {
     fn case(&mut self, name: &str, login: &str, says: &str) -> &mut Self {
         let text = std::fs::read_to_string(self.lab.inventory()).expect("the lab's inventory");
         let text = text.replacen("defaults:\n", &format!("defaults:\n  nats: {{{login}}}\n"), 1);
-        self.lab.write(&format!("logins/{name}.yaml"), &text);
+        self.inventory(name, &text, says)
+    }
+
+    /// The same with an inventory of its own.
+    pub fn inventory(&mut self, name: &str, text: &str, says: &str) -> &mut Self {
+        self.lab.write(&format!("logins/{name}.yaml"), text);
         self.expected.insert(name.to_owned(), says.to_owned());
         self
     }
@@ -78,8 +83,9 @@ impl<'a> Logins<'a> {
         self
     }
 
+    /// Tries them all, in the lab's network.
     #[track_caller]
-    fn check(&self) {
+    pub fn check(&self) {
         let this = env::current_exe().expect("this program");
         let mut command = self.lab.exec(this, &["--exact", "logins::inside", "--nocapture"]);
         command.env(INSIDE, self.lab.work.path().join("logins"));

@@ -14,6 +14,7 @@ mod logins;
 mod network;
 mod plain;
 mod process;
+mod relay;
 mod signals;
 mod watched;
 mod ways;

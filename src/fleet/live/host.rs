@@ -12,7 +12,7 @@ use tokio::{
 
 use super::{
     change, client_port, commands, jsz,
-    monitor::{self, Monitor, Sockets, Way},
+    monitor::{self, Forwarder, Monitor, Sockets, Way},
     service,
     ssh::Connection,
     tls, wire,
@@ -32,6 +32,21 @@ const CHANGE_MARGIN: Duration = Duration::from_secs(10);
 const LOG_LINES: usize = 500;
 /// A log line is cut here.
 const LINE_MAX: usize = 2000;
+
+/// Where clients connect unless somebody says otherwise (nats-server `const.go`, `DEFAULT_PORT`).
+const CLIENT_PORT: u16 = 4222;
+
+/// A client port as its host sees it.
+pub struct ClientInside {
+    /// The address to connect to on the host.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// What its certificate must cover: the name by which others know it.
+    pub name: String,
+    /// Whether the operator wants TLS, asked for or not.
+    pub tls: bool,
+}
 
 /// A server's `/jsz`.
 struct Monitored<'a> {
@@ -226,9 +241,37 @@ impl Host {
     pub fn client_url(&self) -> String {
         match &self.inventory.client.url {
             Some(template) => template.render(&self.inventory.name, &self.address, &self.inventory.server_name),
-            None if self.address.contains(':') => format!("nats://[{}]:4222", self.address),
-            None => format!("nats://{}:4222", self.address),
+            None if self.address.contains(':') => format!("nats://[{}]:{CLIENT_PORT}", self.address),
+            None => format!("nats://{}:{CLIENT_PORT}", self.address),
         }
+    }
+
+    /// Whether anything takes a connection where clients connect.
+    pub async fn dials(&self, limit: Duration) -> bool {
+        let Ok(url) = Url::parse(&self.client_url()) else { return false };
+        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        matches!(timeout(limit, tcp(&host, url.port().unwrap_or(CLIENT_PORT))).await, Ok(Ok(_)))
+    }
+
+    /// The client port as the host itself sees it: by the inventory, or else as the server says.
+    ///
+    /// # Errors
+    /// The server does not answer, so where it listens is not known.
+    pub async fn client_inside(&self, limit: Duration) -> Seen<ClientInside> {
+        if self.inventory.client.url.is_some()
+            && let Ok(url) = Url::parse(&self.client_url())
+        {
+            let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+            let (port, tls) = (url.port().unwrap_or(CLIENT_PORT), url.scheme() == "tls");
+            return Ok(ClientInside { name: host.clone(), host, port, tls });
+        }
+        let varz = self.varz(limit).await?;
+        Ok(ClientInside { host: inside(&varz), port: varz.client_port, name: self.address.clone(), tls: false })
+    }
+
+    /// Forwards over its ssh connection.
+    pub fn forwarder(&self) -> Forwarder {
+        self.monitor.forwarder().clone()
     }
 
     /// Another status than 200, with what came with it: an HTTPS port says there that it got plain HTTP.
@@ -271,9 +314,8 @@ impl Host {
                 client_port::check(stream, &self.client_tls, false, &self.address, id).await
             }
             Some(Way::Forward(_) | Way::Curl(_)) => {
-                let any = matches!(varz.client_host.as_str(), "" | "0.0.0.0" | "::" | "localhost");
-                let inside = if any { "127.0.0.1" } else { varz.client_host.as_str() };
-                let socket = self.monitor.forward(inside, varz.client_port).await?;
+                let inside = inside(varz);
+                let socket = self.monitor.forwarder().forward(&inside, varz.client_port).await?;
                 let stream = UnixStream::connect(&socket).await.map_err(|error| {
                     Failure::new(FailureKind::Unreachable, format!("client port through ssh: {error}"))
                 })?;
@@ -319,6 +361,12 @@ impl Host {
             Service::Command { logs: None, .. } => "no logs command".into(),
         }
     }
+}
+
+/// Where the client port is for somebody on the host.
+fn inside(varz: &Varz) -> String {
+    let any = matches!(varz.client_host.as_str(), "" | "0.0.0.0" | "::" | "localhost");
+    if any { "127.0.0.1".to_owned() } else { varz.client_host.clone() }
 }
 
 async fn tcp(host: &str, port: u16) -> Result<TcpStream, Failure> {

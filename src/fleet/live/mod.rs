@@ -8,8 +8,10 @@ mod host;
 pub mod jsz;
 mod monitor;
 pub mod nats;
+mod relay;
 mod service;
 mod ssh;
+mod system;
 mod tls;
 mod wire;
 
@@ -18,14 +20,13 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{StreamExt, future::join_all, stream};
 use jiff::Timestamp;
 
-use tokio::sync::Mutex;
-
 pub use host::Host;
-use nats::{AttachmentKind, Environment, SystemAccount, Target};
+use nats::{AttachmentKind, SystemAccount, Target};
+use system::System;
 
 use super::{Change, Changed, Fleet};
 use crate::{
-    config::inventory::{self, Cluster},
+    config::inventory::Cluster,
     core::{
         assets::{Assets, assemble},
         drain::{Attached, AttachedKind, StepDown},
@@ -39,8 +40,7 @@ use crate::{
 pub struct Live {
     cluster: String,
     hosts: Vec<Host>,
-    nats: Option<inventory::Nats>,
-    system: Mutex<Option<Arc<SystemAccount>>>,
+    system: System,
     // Last, so that it is removed after the connections that have their sockets in it are closed.
     _directory: Arc<tempfile::TempDir>,
 }
@@ -61,8 +61,7 @@ impl Live {
         Ok(Self {
             cluster: cluster.name.clone(),
             hosts,
-            nats: cluster.nats.clone(),
-            system: Mutex::new(None),
+            system: System::new(cluster.nats.clone()),
             _directory: directory,
         })
     }
@@ -105,36 +104,14 @@ impl Live {
         assemble(stream::iter(asked).buffered(3).collect().await)
     }
 
-    /// The connection to the system account, made when first used and kept: it finds its way to another server when its own
-    /// is restarted.
     async fn system(&self) -> Seen<Arc<SystemAccount>> {
-        let Some(nats) = &self.nats else {
-            return Err(Failure::new(FailureKind::NotAsked, "the inventory names no system account"));
-        };
-        let mut slot = self.system.lock().await;
-        if let Some(account) = &*slot {
-            return Ok(Arc::clone(account));
-        }
-        let mut access = read_access(nats)?;
-        if access.tls.is_none() {
-            // The schema promises the files of the hosts' client ports; hosts of one cluster share their CA.
-            access.tls = self.hosts.first().map(|host| host.inventory().client.tls.clone());
-        }
-        let servers: Vec<String> = self.hosts.iter().map(Host::client_url).collect();
-        let account = Arc::new(SystemAccount::connect(&access, &servers, SYSTEM_TIMEOUT).await?);
-        *slot = Some(Arc::clone(&account));
-        Ok(account)
+        self.system.account(&self.hosts).await
     }
 
     fn host(&self, name: &str) -> Result<&Host, Failure> {
         let found = self.hosts.iter().find(|host| host.name() == name);
         found.ok_or_else(|| Failure::new(FailureKind::NotAsked, format!("{name} is not a host of {}", self.cluster)))
     }
-}
-
-fn read_access(nats: &inventory::Nats) -> Seen<nats::Access> {
-    let environment = Environment { variable: &|name| std::env::var(name).ok(), home: etcetera::home_dir().ok() };
-    nats::access(nats, &environment)
 }
 
 /// A private directory of a short path: a Unix socket's path has at most 107 bytes (`unix(7)`), and openssh adds some
@@ -149,9 +126,6 @@ fn control_directory() -> Result<tempfile::TempDir, Failure> {
         Failure::new(FailureKind::NotAsked, text)
     })
 }
-
-/// Connecting to one of several client ports, some of which may be off.
-const SYSTEM_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Fleet for Live {
     fn now(&self) -> Timestamp {
@@ -177,12 +151,7 @@ impl Fleet for Live {
     }
 
     async fn observe_assets(&self, inspect: &[String], timeout: Duration) -> View {
-        let system = async {
-            match &self.nats {
-                Some(_) => Some(self.system().await.map(drop)),
-                None => None,
-            }
-        };
+        let system = async { if self.system.is_named() { Some(self.system().await.map(drop)) } else { None } };
         let (mut view, system_account) = tokio::join!(self.observe(inspect, timeout), system);
         view.system_account = system_account;
         if view.servers.iter().any(|server| server.varz.as_ref().is_ok_and(|varz| varz.jetstream)) {
@@ -192,7 +161,7 @@ impl Fleet for Live {
     }
 
     fn has_system_account(&self) -> bool {
-        self.nats.is_some()
+        self.system.is_named()
     }
 
     async fn attached(&self, server_id: &str, timeout: Duration) -> Seen<Vec<Attached>> {
@@ -217,11 +186,7 @@ impl Fleet for Live {
     }
 
     async fn leave(&self, server_id: &str) {
-        let mut slot = self.system.lock().await;
-        if slot.as_ref().is_some_and(|system| system.own().0 == server_id) {
-            // The next use connects anew, to whichever server is there.
-            *slot = None;
-        }
+        self.system.leave(server_id).await;
     }
 
     async fn step_down(&self, leader: &StepDown, timeout: Duration) -> Seen<()> {

@@ -41,10 +41,9 @@ pub enum Way {
 pub struct Monitor {
     ways: Vec<Way>,
     chosen: Mutex<Option<usize>>,
-    connection: Arc<Connection>,
     direct: Client,
     tls: Arc<ClientConfig>,
-    sockets: Sockets,
+    forwarder: Forwarder,
 }
 
 impl Monitor {
@@ -59,7 +58,8 @@ impl Monitor {
         sockets: Sockets,
     ) -> Result<Self, Failure> {
         let direct = client(&tls).build().map_err(|error| classify(&error, "http client"))?;
-        Ok(Self { ways, chosen: Mutex::new(None), connection, direct, tls, sockets })
+        let forwarder = Forwarder { connection, sockets: Arc::new(sockets) };
+        Ok(Self { ways, chosen: Mutex::new(None), direct, tls, forwarder })
     }
 
     /// The way that works, once one has answered; before that the first that would be tried.
@@ -105,7 +105,7 @@ impl Monitor {
         for (index, way) in self.ways.iter().enumerate() {
             if !matches!(way, Way::Direct(_)) {
                 // A host that can't be reached over ssh explains the rest, and need not be asked again.
-                self.connection.session().await?;
+                self.forwarder.connection.session().await?;
             }
             match self.get_by(way, path, timeout, most).await {
                 Ok(answer) => {
@@ -129,7 +129,7 @@ impl Monitor {
         match way {
             Way::Direct(url) => http(&self.direct, url, path, timeout, most).await,
             Way::Forward(url) => {
-                let socket = self.forward(host_of(url), port_of(url)).await?;
+                let socket = self.forwarder.forward(host_of(url), port_of(url)).await?;
                 let client = client(&self.tls).unix_socket(socket).pool_max_idle_per_host(0).build();
                 let client = client.map_err(|error| classify(&error, "http client"))?;
                 http(&client, url, path, timeout, most).await.map_err(|failure| through_ssh(failure, url))
@@ -138,18 +138,15 @@ impl Monitor {
         }
     }
 
-    /// A local socket that leads to a port as the host sees it.
-    ///
-    /// # Errors
-    /// The host can't be reached over ssh, or the forward was refused.
-    pub async fn forward(&self, host: &str, port: u16) -> Result<PathBuf, Failure> {
-        let session = self.connection.session().await?;
-        self.sockets.forward(&session, host, port).await
+    /// What makes local sockets that lead to ports as the host sees them.
+    pub fn forwarder(&self) -> &Forwarder {
+        &self.forwarder
     }
 
     async fn curl(&self, url: &Url, path: &str, timeout: Duration) -> Result<(u16, String), Failure> {
         let full = join(url, path);
-        let output = self.connection.run(&commands::curl(full.as_str(), timeout), timeout + CONNECT_TIMEOUT).await?;
+        let output =
+            self.forwarder.connection.run(&commands::curl(full.as_str(), timeout), timeout + CONNECT_TIMEOUT).await?;
         let said = output.stderr.lines().next().unwrap_or_default().to_owned();
         match output.status {
             Some(0) => {}
@@ -195,6 +192,24 @@ pub struct Sockets {
     prefix: String,
     next: AtomicU32,
     open: tokio::sync::Mutex<Vec<Forward>>,
+}
+
+/// Forwards over one host's ssh connection.
+#[derive(Clone)]
+pub struct Forwarder {
+    connection: Arc<Connection>,
+    sockets: Arc<Sockets>,
+}
+
+impl Forwarder {
+    /// A local socket that leads to a port as the host sees it.
+    ///
+    /// # Errors
+    /// The host can't be reached over ssh, or the forward was refused.
+    pub async fn forward(&self, host: &str, port: u16) -> Result<PathBuf, Failure> {
+        let session = self.connection.session().await?;
+        self.sockets.forward(&session, host, port).await
+    }
 }
 
 struct Forward {

@@ -3,8 +3,12 @@
 use std::{path::Path, sync::Arc};
 
 use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::{
+        WantsClientCert, WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
 };
 
 use crate::{
@@ -58,6 +62,24 @@ fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier
 /// # Errors
 /// A file is missing or holds no certificate or key; the failure names it.
 pub fn client(files: &TlsFiles) -> Result<Arc<ClientConfig>, Failure> {
+    shown(files, builder()?.with_root_certificates(roots(files)?))
+}
+
+/// The same for a connection through a relay: the certificate must cover `name`, whatever address was dialled.
+///
+/// # Errors
+/// As [`client`]; or there is nobody to trust.
+pub fn client_of(files: &TlsFiles, name: &str) -> Result<Arc<ClientConfig>, Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::new(FailureKind::Tls, format!("{name}: {error}"));
+    let name = ServerName::try_from(name.to_owned()).map_err(|error| failed(&error))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(files)?), provider);
+    let verifier = verifier.build().map_err(|error| failed(&error))?;
+    let named = Arc::new(Named { name, verifier });
+    shown(files, builder()?.dangerous().with_custom_certificate_verifier(named))
+}
+
+fn roots(files: &TlsFiles) -> Result<RootCertStore, Failure> {
     let mut roots = RootCertStore::empty();
     match &files.ca {
         Some(path) => {
@@ -70,7 +92,13 @@ pub fn client(files: &TlsFiles) -> Result<Arc<ClientConfig>, Failure> {
             roots.add_parsable_certificates(native.certs);
         }
     }
-    let builder = builder()?.with_root_certificates(roots);
+    Ok(roots)
+}
+
+fn shown(
+    files: &TlsFiles,
+    builder: rustls::ConfigBuilder<ClientConfig, WantsClientCert>,
+) -> Result<Arc<ClientConfig>, Failure> {
     let config = match (&files.cert, &files.key) {
         (Some(cert), Some(key)) => {
             let private = PrivateKeyDer::from_pem_file(key).map_err(|error| bad(key, &error))?;
@@ -79,6 +107,48 @@ pub fn client(files: &TlsFiles) -> Result<Arc<ClientConfig>, Failure> {
         _ => builder.with_no_client_auth(),
     };
     Ok(Arc::new(config))
+}
+
+/// Verifies as rustls does, for a name of our own: the address of a relay is in nobody's certificate.
+#[derive(Debug)]
+struct Named {
+    name: ServerName<'static>,
+    verifier: Arc<WebPkiServerVerifier>,
+}
+
+impl ServerCertVerifier for Named {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _dialled: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.verifier.verify_server_cert(end_entity, intermediates, &self.name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {

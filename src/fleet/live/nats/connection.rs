@@ -86,15 +86,34 @@ pub struct SystemAccount {
 }
 
 impl SystemAccount {
-    /// Connects. `servers` are used where the access names none. Once connected it reconnects by itself, to servers that
-    /// it learned of too, as long as it lives.
+    /// Connects. Once connected it reconnects by itself, to servers that it learned of too, as long as it lives.
     ///
     /// # Errors
     /// No server could be reached within `limit`, or none took us, or what took us is not the system account; no secret
     /// is repeated.
     pub async fn connect(access: &Access, servers: &[String], limit: Duration) -> Seen<Self> {
-        let servers = if access.servers.is_empty() { servers } else { &access.servers };
-        let addresses = servers.join(", ");
+        let tls = tls::client(&access.tls.clone().unwrap_or_default())?;
+        Self::open(access, servers, &format!("nats {}", servers.join(", ")), tls, limit, |options| options).await
+    }
+
+    /// Connects to the one server that a port of our loopback leads to. `name` is what its certificate must cover, `what` is
+    /// what failures call it. Servers that it tells of are out of reach, or the relay would not be needed.
+    ///
+    /// # Errors
+    /// As [`SystemAccount::connect`].
+    pub async fn connect_through(access: &Access, url: String, name: &str, what: &str, limit: Duration) -> Seen<Self> {
+        let tls = tls::client_of(&access.tls.clone().unwrap_or_default(), name)?;
+        Self::open(access, &[url], what, tls, limit, ConnectOptions::ignore_discovered_servers).await
+    }
+
+    async fn open(
+        access: &Access,
+        servers: &[String],
+        what: &str,
+        tls: Arc<rustls::ClientConfig>,
+        limit: Duration,
+        more: impl FnOnce(ConnectOptions) -> ConnectOptions,
+    ) -> Seen<Self> {
         let (violations, violation) = watch::channel(String::new());
         let violations = Arc::new(violations);
         let mut options = ConnectOptions::new()
@@ -114,7 +133,7 @@ impl SystemAccount {
                 (Duration::from_millis(20) * step.saturating_sub(1)).min(RECONNECT_MAX)
             });
         // Where the files are ours the roots are too; a server that asks for TLS gets it in either case.
-        options = options.tls_client_config((*tls::client(&access.tls.clone().unwrap_or_default())?).clone());
+        options = options.tls_client_config((*tls).clone());
         if access.tls_first {
             options = options.tls_first();
         }
@@ -129,26 +148,31 @@ impl SystemAccount {
         };
         let parsed: Vec<async_nats::ServerAddr> = servers.iter().filter_map(|url| url.parse().ok()).collect();
         if parsed.is_empty() || parsed.len() < servers.len() {
-            return Err(Failure::new(FailureKind::NotAsked, format!("no usable client URL in {addresses:?}")));
+            return Err(Failure::new(FailureKind::NotAsked, format!("{what}: no usable client URL")));
         }
-        let connected = tokio::time::timeout(limit, options.connect(parsed)).await;
+        let connected = tokio::time::timeout(limit, more(options).connect(parsed)).await;
         let client = match connected {
             Ok(Ok(client)) => client,
-            Ok(Err(error)) => return Err(refused(&error, &addresses)),
-            Err(_) => return Err(Failure::new(FailureKind::Timeout, format!("nats {addresses}: no answer in time"))),
+            Ok(Err(error)) => return Err(refused(&error, what)),
+            Err(_) => return Err(Failure::new(FailureKind::Timeout, format!("{what}: no answer in time"))),
         };
         let account = Self { client, violation };
-        account.prove(&addresses, limit).await?;
+        account.prove(what, limit).await?;
         Ok(account)
     }
 
+    /// Whether the connection is there at this moment.
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == async_nats::connection::State::Connected
+    }
+
     /// A user of another account connects all the same, and only then is nobody there to answer.
-    async fn prove(&self, addresses: &str, limit: Duration) -> Seen<()> {
+    async fn prove(&self, what: &str, limit: Duration) -> Seen<()> {
         let (id, _) = self.own();
         self.ask::<Value>(&id, "STATSZ", &json!({}), limit).await.map(drop).map_err(|failure| match failure.kind {
             FailureKind::Unreachable | FailureKind::Timeout => Failure::new(
                 FailureKind::Denied,
-                format!("nats {addresses}: connected, but this is no user of the system account"),
+                format!("{what}: connected, but this is no user of the system account"),
             ),
             _ => failure,
         })
@@ -296,7 +320,7 @@ impl jsz::Source for Asked<'_> {
 }
 
 /// Why no connection came about. The library's own words are only used where they can't have a secret in them.
-fn refused(error: &async_nats::ConnectError, addresses: &str) -> Failure {
+fn refused(error: &async_nats::ConnectError, what: &str) -> Failure {
     let (kind, words) = match error.kind() {
         ConnectErrorKind::AuthorizationViolation => {
             (FailureKind::Denied, "the server did not take the login".to_owned())
@@ -308,7 +332,7 @@ fn refused(error: &async_nats::ConnectError, addresses: &str) -> Failure {
         ConnectErrorKind::ServerParse => (FailureKind::NotAsked, "a URL that can't be read".to_owned()),
         ConnectErrorKind::Io | ConnectErrorKind::MaxReconnects => io(error),
     };
-    Failure::new(kind, format!("nats {addresses}: {words}"))
+    Failure::new(kind, format!("{what}: {words}"))
 }
 
 fn io(error: &async_nats::ConnectError) -> (FailureKind, String) {
