@@ -25,6 +25,7 @@ lint:
 	cargo clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items
 	shellcheck .ci/run tests/lab/lab tests/lab/*.sh
+	shellcheck --shell=sh src/fleet/live/collect/*.sh
 
 bench:
 	@tests/lab/bench.sh

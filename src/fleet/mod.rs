@@ -10,6 +10,7 @@ use std::{future::Future, time::Duration};
 use jiff::Timestamp;
 
 use crate::core::{
+    diagnosis::evidence::Archive,
     drain::{Attached, StepDown},
     gate::Look,
     halt::Evidence,
@@ -62,6 +63,10 @@ pub trait Fleet: Send + Sync {
 
     /// One look at a restarted server: itself, its host, its client port, and what its peers see.
     fn look(&self, host: &str, timeout: Duration) -> impl Future<Output = Look> + Send;
+
+    /// Gathers all evidence on one host in one round trip. `since` is the host's own clock at the start of the restart, where
+    /// known. What can't be gathered is a failure in the archive; the call itself can't fail.
+    fn collect(&self, host: &str, since: Option<Timestamp>, timeout: Duration) -> impl Future<Output = Archive> + Send;
 
     /// Gathers what is needed to tell why a server is not back. `since` is the host's own clock at the start of the
     /// restart, where known.

@@ -3,7 +3,7 @@
 /// The width that text is broken to.
 const WIDTH: usize = 80;
 
-/// `text` broken into lines of at most [`WIDTH`], the first behind `first`, the others indented as far. A word that is
+/// `text` broken into lines of at most `WIDTH`, the first behind `first`, the others indented as far. A word that is
 /// longer than a line, such as a path, is not broken.
 pub fn wrapped(first: &str, text: &str) -> String {
     let indent = first.chars().count();

@@ -153,7 +153,7 @@ pub struct HostFacts {
     pub swap_total: Option<u64>,
     /// Swap: bytes free.
     pub swap_free: Option<u64>,
-    /// Whether the clock is kept by NTP, in systemd's words; none where it is not told.
+    /// Whether systemd-timesyncd has set the clock; none where another keeps it, or none.
     pub clock_synchronized: Option<bool>,
 }
 
@@ -236,8 +236,19 @@ pub struct ConfigText {
     pub main: String,
     /// Every file that was read, the main file first, then includes in their order.
     pub files: Vec<ConfigFile>,
-    /// Environment variables that the configuration refers to, with whether the service has them. Values are not told.
-    pub environment: Vec<(String, bool)>,
+    /// Environment variables that the configuration refers to.
+    pub environment: Vec<EnvironmentVariable>,
+}
+
+/// An environment variable that the configuration refers to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EnvironmentVariable {
+    /// Its name.
+    pub name: String,
+    /// Whether the service has it.
+    pub set: bool,
+    /// Its value, only where nothing but harmless settings refer to it.
+    pub value: Option<String>,
 }
 
 /// One file of the configuration.
@@ -249,6 +260,8 @@ pub struct ConfigFile {
     pub text: Seen<String>,
     /// Only the first part was read.
     pub cut: bool,
+    /// From this line on nothing is told, since the collector could not tell secrets from the rest there.
+    pub lost_at: Option<u32>,
 }
 
 /// What `nats-server -t` said.

@@ -24,8 +24,8 @@ pub struct PathFacts {
     pub size: Option<u64>,
     /// The service's user can read it: tried as that user, or why it could not be tried.
     pub readable: Seen<bool>,
-    /// The service's user can write to it, or make it where it is missing (a directory: a file in it was really made and
-    /// removed again; a file: it was opened for appending). The first failure's words are in [`PathFacts::write_error`].
+    /// The service's user can write to it, or make it where it is missing: the kernel was asked as that user, in the file
+    /// system that its unit gives it. Its words where not are in [`PathFacts::write_error`].
     pub writable: Seen<bool>,
     /// Why not, in the system's words, such as `Permission denied`, `Read-only file system`, `No space left on device`.
     pub write_error: Option<String>,
@@ -104,6 +104,8 @@ pub enum FileKind {
     BrokenLink,
     /// Something else: a socket, a device.
     Other,
+    /// Something or nothing: whoever gathered may not look there.
+    Unseen,
 }
 
 /// A PEM file that the configuration names, without any private part.
@@ -111,6 +113,8 @@ pub enum FileKind {
 pub struct TlsFile {
     /// The path.
     pub path: String,
+    /// Whoever gathered could read it.
+    pub read: bool,
     /// The labels of its PEM blocks, in their order, such as `CERTIFICATE` or `PRIVATE KEY`; empty where it has none.
     pub blocks: Vec<String>,
     /// Its certificates, each as far as it could be parsed.
@@ -157,6 +161,32 @@ pub struct TlsBlock {
     pub verify: bool,
     /// The key belongs to the certificate.
     pub key_matches: Seen<bool>,
-    /// The chain in `cert` leads to a certificate in `ca`; the text says what is wrong with it.
-    pub chain: Seen<Result<(), String>>,
+    /// The chain in `cert` leads to a certificate in `ca`, at the host's time; or what is wrong with it.
+    /// A failure where the check itself knows no answer: that is not held against the server.
+    pub chain: Seen<Result<(), ChainFault>>,
+}
+
+/// Why a chain of certificates does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChainFault {
+    /// It does not lead to any certificate of the CA file: an intermediate is missing, or it is another CA.
+    UnknownIssuer,
+    /// A certificate of it has expired.
+    Expired,
+    /// A certificate of it is not valid yet.
+    NotYetValid,
+    /// It was signed with another key than its issuer's.
+    BadSignature,
+}
+
+impl std::fmt::Display for ChainFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::UnknownIssuer => "unable to get issuer certificate",
+            Self::Expired => "certificate has expired",
+            Self::NotYetValid => "certificate is not yet valid",
+            Self::BadSignature => "certificate signature failure",
+        })
+    }
 }

@@ -65,7 +65,7 @@ pub(crate) fn healthy() -> Archive {
         }),
         config: Ok(ConfigText {
             main: CONF.into(),
-            files: vec![ConfigFile { path: CONF.into(), text: Ok(TEXT.into()), cut: false }],
+            files: vec![ConfigFile { path: CONF.into(), text: Ok(TEXT.into()), cut: false, lost_at: None }],
             environment: vec![],
         }),
         config_test: Ok(ConfigTest {
@@ -262,6 +262,7 @@ pub(crate) fn with_tls(days: i64) -> Archive {
     };
     let file = |path: &str, blocks: &str, certificates, key: Option<&str>| TlsFile {
         path: path.into(),
+        read: true,
         blocks: vec![blocks.into()],
         certificates,
         key_digest: Ok(key.map(Into::into)),

@@ -233,7 +233,7 @@ fn what_certificates_say() {
     block(&mut archive, |block| block.key_matches = Ok(false));
     check(&archive, &["tls-key-mismatch"]);
     let mut archive = tls(|_| ());
-    block(&mut archive, |block| block.chain = Ok(Err("unable to get local issuer certificate".into())));
+    block(&mut archive, |block| block.chain = Ok(Err(files::ChainFault::UnknownIssuer)));
     check(&archive, &["tls-ca-wrong"]);
     if let Ok(files) = &mut archive.tls_files {
         files[0].certificates[0].as_mut().expect("one").issuer = "CN=between".into();

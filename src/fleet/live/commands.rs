@@ -15,11 +15,17 @@ pub struct Remote {
     script: &'static str,
     args: Vec<String>,
     root: bool,
+    stdin: Option<String>,
 }
 
 impl Remote {
     fn new(name: &'static str, script: &'static str, args: Vec<String>, root: bool) -> Self {
-        Self { name, script, args, root }
+        Self { name, script, args, root, stdin: None }
+    }
+
+    /// What it reads from standard input; nothing unless it says so.
+    pub fn stdin(&self) -> Option<&str> {
+        self.stdin.as_deref()
     }
 
     /// What it does, for messages.
@@ -194,6 +200,77 @@ shift
 "$@" </dev/null 2>&1 | tail -n 400
 "#;
 
+/// The collector (`collect/`): all evidence of one host as tagged lines, within about `limit`. `since` is the log's begin in
+/// seconds by the host's clock, 0 for its last lines. `config` and `program` stand in for those of the service.
+///
+/// The script goes in by standard input: sudo writes arguments to the host's log.
+pub fn collect(target: &Collected<'_>, become_: Become, since: i64, limit: Duration) -> Remote {
+    let word = |text: Option<&str>| text.unwrap_or_default().to_owned();
+    let (kind, name) = match target.service {
+        None => ("none", ""),
+        Some(Service::Systemd { unit }) => ("systemd", unit.as_str()),
+        Some(Service::Docker { container }) => ("docker", container.as_str()),
+        Some(Service::Podman { container }) => ("podman", container.as_str()),
+        Some(Service::Command { .. }) => ("command", ""),
+    };
+    let (status, logs) = match target.service {
+        Some(Service::Command { status, logs, .. }) => (status.clone(), logs.clone().unwrap_or_default()),
+        _ => (Vec::new(), Vec::new()),
+    };
+    let whole = limit.as_secs().max(2);
+    // Parts run one after the other, and few of them ever wait: one may take half of the whole.
+    let part = (whole / 2).max(1);
+    let mut args = vec![if become_ == Become::Sudo { "sudo" } else { "none" }.to_owned(), whole.to_string()];
+    args.extend([kind.into(), name.into(), since.to_string(), part.to_string()]);
+    args.extend([word(target.config), word(target.program), status.len().to_string()]);
+    args.extend(status.into_iter().chain(logs));
+    let remote = Remote::new("the collector", COLLECT, args, false);
+    Remote { stdin: Some(collector()), ..remote }
+}
+
+/// What the collector looks at.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Collected<'a> {
+    /// The server's service; none for a configuration alone.
+    pub service: Option<&'a Service>,
+    /// The configuration file, where it is not the service's.
+    pub config: Option<&'a str>,
+    /// The program, where it is not the service's.
+    pub program: Option<&'a str>,
+}
+
+/// Runs the collector as root where that is wanted and allowed, else as whoever this is: less is seen then, and it says so.
+const COLLECT: &str = r#"
+become=$1 whole=$2; shift 2
+script=$(cat)
+if timeout 1 true 2>/dev/null; then T="timeout -k 2 $whole"; else T=; fi
+run='eval "$(cat)"'
+sudo_said=
+if [ "$become" = sudo ] && [ "$(id -u)" != 0 ]; then
+  if sudo_said=$(sudo -n -- sh -c : 2>&1 </dev/null); then
+    printf '%s\n' "$script" | sudo -n -- $T sh -c "$run" rollgate "$@"
+    exit
+  fi
+  [ -n "$sudo_said" ] || sudo_said="sudo -n was refused"
+fi
+export sudo_said
+printf '%s\n' "$script" | $T sh -c "$run" rollgate "$@"
+"#;
+
+/// `collect.sh` with the programs that it calls in front of it, as shell variables.
+fn collector() -> String {
+    let quoted = |text: &str| text.replace('\'', "'\\''");
+    let parts = [
+        ("conf_awk", include_str!("collect/conf.awk")),
+        ("scrub_awk", include_str!("collect/scrub.awk")),
+        ("listeners_awk", include_str!("collect/listeners.awk")),
+        ("probe_sh", include_str!("collect/probe.sh")),
+    ];
+    let mut script: String = parts.iter().map(|(name, text)| format!("{name}='{}'\n", quoted(text))).collect();
+    script.push_str(include_str!("collect/collect.sh"));
+    script
+}
+
 /// One GET by the host's own curl, where sshd allows no forwarding. Prints the body and then the status on a line.
 pub fn curl(url: &str, limit: Duration) -> Remote {
     let limit = limit.as_secs().max(1).to_string();
@@ -331,7 +408,7 @@ mod tests {
         let home = host();
         let counter = home.path().join("count");
         let script =
-            format!("echo x >>{}; kill -9 $PPID $(cat {}/rollgate/c1/pid)", counter.display(), home.path().display());
+            format!("echo x >>{}; kill -9 $(cat {}/rollgate/c1/pid) $PPID", counter.display(), home.path().display());
         let record = run_change(home.path(), "c1", &["sh", "-c", &script], "200");
         assert!(record.contains("lost=yes") && !record.contains("status="), "{record}");
         run_change(home.path(), "c1", &["sh", "-c", &script], "20");

@@ -14,7 +14,7 @@ use super::{
     change, client_port, commands, jsz,
     monitor::{self, Forwarder, Monitor, Sockets, Way},
     service,
-    ssh::Connection,
+    ssh::{Connection, Output},
     tls, wire,
 };
 use crate::{
@@ -328,6 +328,14 @@ impl Host {
                 })
             }
         }
+    }
+
+    /// Runs a command on the host.
+    ///
+    /// # Errors
+    /// The host can't be reached, or does not answer in time.
+    pub(super) async fn run(&self, remote: &commands::Remote, limit: Duration) -> Result<Output, Failure> {
+        self.connection.run(remote, limit).await
     }
 
     /// The server's log since a time by the host's clock, or its last lines.

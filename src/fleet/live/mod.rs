@@ -3,6 +3,7 @@
 mod address;
 mod change;
 mod client_port;
+pub mod collect;
 mod commands;
 mod host;
 pub mod jsz;
@@ -20,6 +21,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{StreamExt, future::join_all, stream};
 use jiff::Timestamp;
 
+pub use commands::Collected;
 pub use host::Host;
 use nats::{AttachmentKind, SystemAccount, Target};
 use system::System;
@@ -29,6 +31,7 @@ use crate::{
     config::inventory::Cluster,
     core::{
         assets::{Assets, assemble},
+        diagnosis::evidence::Archive,
         drain::{Attached, AttachedKind, StepDown},
         gate::Look,
         halt::{Evidence, health_words},
@@ -221,6 +224,13 @@ impl Fleet for Live {
         );
         let (server, service, peers) = tokio::join!(target.server_for_gate(timeout), target.service(timeout), peers);
         Look { server: ServerView { service, ..server }, peers }
+    }
+
+    async fn collect(&self, host: &str, since: Option<Timestamp>, timeout: Duration) -> Archive {
+        match self.host(host) {
+            Ok(target) => target.collect(since, timeout).await,
+            Err(failure) => Archive::unknown(host, self.now(), &failure),
+        }
     }
 
     async fn evidence(&self, host: &str, since: Option<Timestamp>, timeout: Duration) -> Evidence {

@@ -3,7 +3,10 @@
 use super::{change::refused, ssh::Output};
 use crate::{
     config::inventory::Service,
-    core::view::{Exit, Failure, FailureKind, Phase, ServiceState},
+    core::{
+        diagnosis::manager,
+        view::{Exit, Failure, FailureKind, Phase, ServiceState},
+    },
 };
 
 /// Reads what [`service_state`](super::commands::service_state) printed.
@@ -42,58 +45,19 @@ impl Values<'_> {
 fn systemd(values: &Values<'_>) -> Option<ServiceState> {
     let (active, sub) = (values.get("ActiveState")?, values.get("SubState")?);
     let load = values.get("LoadState").unwrap_or_default();
-    let phase = match (load, active, sub) {
-        ("not-found" | "masked" | "bad-setting" | "error", "inactive" | "failed", _) => Phase::Missing,
-        (_, "active" | "reloading", _) => Phase::Running,
-        (_, "activating", "auto-restart" | "auto-restart-queued") => Phase::AutoRestart,
-        (_, "activating", _) => Phase::Starting,
-        (_, "deactivating", _) => Phase::Stopping,
-        (_, "failed", _) => Phase::Failed,
-        _ => Phase::Stopped,
-    };
+    let phase = manager::systemd_phase(load, active, sub);
     let words = if phase == Phase::Missing { format!("unit is {load}") } else { format!("{active} ({sub})") };
     Some(ServiceState {
         phase,
         words,
         result: values.text("Result"),
-        exit: systemd_exit(values),
+        exit: manager::systemd_exit(values.text("ExecMainCode").as_str(), values.number("ExecMainStatus")),
         restarts: values.number("NRestarts"),
         pid: values.number("MainPID").filter(|pid| *pid != 0),
         boot_id: values.boot_id(),
-        stop_timeout_ms: values.get("TimeoutStopUSec").and_then(systemd_span),
+        stop_timeout_ms: values.get("TimeoutStopUSec").and_then(manager::systemd_span),
         enabled: values.get("UnitFileState").filter(|text| !text.is_empty()).map(str::to_owned),
     })
-}
-
-/// `ExecMainCode` is the `si_code` of waitid(2): 1 exited, 2 killed, 3 dumped core; 0 while it runs.
-fn systemd_exit(values: &Values<'_>) -> Option<Exit> {
-    let status = values.number("ExecMainStatus")?;
-    match values.get("ExecMainCode")? {
-        "1" => Some(Exit::Code(status)),
-        "2" | "3" => Some(Exit::Signal(status)),
-        _ => None,
-    }
-}
-
-/// systemd prints spans as `2min 30s`, not as a number, whatever the property's name says; none for `infinity`.
-fn systemd_span(text: &str) -> Option<u64> {
-    let mut total = 0;
-    for word in text.split_whitespace() {
-        let digits = word.find(|c: char| !c.is_ascii_digit())?;
-        let number: u64 = word[..digits].parse().ok()?;
-        let unit = match &word[digits..] {
-            "us" => 0,
-            "ms" => 1,
-            "s" => 1000,
-            "min" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            "w" => 604_800_000,
-            _ => return None,
-        };
-        total += number.checked_mul(unit)?;
-    }
-    (!text.is_empty()).then_some(total)
 }
 
 fn container(values: &Values<'_>, output: &Output) -> Result<ServiceState, Failure> {
@@ -104,16 +68,10 @@ fn container(values: &Values<'_>, output: &Output) -> Result<ServiceState, Failu
         return if missing { Ok(state(Phase::Missing, failure.detail, values)) } else { Err(failure) };
     };
     let code: Option<i32> = values.number("ExitCode");
-    let phase = match status {
-        "running" | "paused" => Phase::Running,
-        "restarting" => Phase::AutoRestart,
-        "removing" | "stopping" => Phase::Stopping,
-        "exited" | "dead" if code.is_some_and(|code| code != 0) => Phase::Failed,
-        _ => Phase::Stopped,
-    };
+    let phase = manager::container_phase(status, code);
     let mut state = state(phase, format!("container {status}"), values);
     if phase != Phase::Running {
-        state.exit = code.map(|code| if code > 128 { Exit::Signal(code - 128) } else { Exit::Code(code) });
+        state.exit = code.map(manager::container_exit);
     }
     if values.get("OOMKilled") == Some("true") {
         state.result = "oom-kill".into();
@@ -231,19 +189,5 @@ mod tests {
         );
         check(&own, &output(0, "StatusExit=127\n", "sh: nope: not found\n"), Err(FailureKind::Command));
         check(&own, &output(1, "", "sudo: a password is required\n"), Err(FailureKind::Sudo));
-    }
-
-    #[test]
-    fn spans_of_systemd_are_read() {
-        for (text, expected) in [
-            ("2min 30s", Some(150_000)),
-            ("30s", Some(30_000)),
-            ("1h", Some(3_600_000)),
-            ("infinity", None),
-            ("", None),
-            ("500ms", Some(500)),
-        ] {
-            assert_eq!(systemd_span(text), expected, "{text}");
-        }
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use futures_util::future::{BoxFuture, FutureExt, Shared};
 use openssh::{ControlPersist, KnownHosts, OwningCommand, Session, SessionBuilder, Stdio};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::Semaphore,
     time::{Instant, timeout},
 };
@@ -137,10 +137,11 @@ impl Connection {
         let _channel = self.channels.acquire().await;
         let argv = remote.argv();
         let mut command: OwningCommand<Arc<Session>> = Arc::clone(session).arc_command(argv[0].clone());
-        command.args(&argv[1..]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let input = if remote.stdin().is_some() { Stdio::piped() } else { Stdio::null() };
+        command.args(&argv[1..]).stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().await.map_err(|error| lost(&error))?;
-        let (stdout, stderr) = (child.stdout().take(), child.stderr().take());
-        let (stdout, stderr) = tokio::join!(read(stdout), read(stderr));
+        let (stdin, stdout, stderr) = (child.stdin().take(), child.stdout().take(), child.stderr().take());
+        let (_, stdout, stderr) = tokio::join!(write(stdin, remote.stdin()), read(stdout), read(stderr));
         let status = match child.wait().await {
             Ok(status) => status.code(),
             // The multiplexer reports 127 as an error of its own (openssh, `native_mux_impl/child.rs`).
@@ -215,7 +216,16 @@ fn builder(ssh: &Ssh, directory: &Path) -> SessionBuilder {
     builder
 }
 
-async fn read(stream: Option<impl AsyncRead + Unpin>) -> String {
+/// Writes all of it and closes the stream. A command that ends without reading says why in its status.
+pub async fn write(stream: Option<impl AsyncWrite + Unpin>, text: Option<&str>) {
+    if let (Some(mut stream), Some(text)) = (stream, text) {
+        let _ = stream.write_all(text.as_bytes()).await;
+        let _ = stream.shutdown().await;
+    }
+}
+
+/// Reads to the end, and keeps the first part.
+pub async fn read(stream: Option<impl AsyncRead + Unpin>) -> String {
     let Some(mut stream) = stream else { return String::new() };
     let mut bytes = Vec::new();
     // A read that fails leaves what was read; that the connection is lost shows in the exit status.

@@ -283,6 +283,7 @@ pub(super) fn facts(path: &PathFacts) -> String {
         Some(FileKind::Directory) => "directory",
         Some(FileKind::BrokenLink) => "broken link",
         Some(FileKind::Other) => "neither file nor directory",
+        Some(FileKind::Unseen) => "not visible to who gathered",
     };
     let mut text = kind.to_owned();
     if let (Some(owner), Some(mode)) = (&path.owner, path.mode) {

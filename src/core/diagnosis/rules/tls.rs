@@ -180,7 +180,7 @@ fn of_block(case: &Case<'_>, block: &TlsBlock) -> Vec<Finding> {
             format!("the chain in {cert} does not lead to {ca} ({})", block.block)
         };
         let finding = Finding::of(page, title)
-            .quote(format!("openssl verify -CAfile {ca} {cert}"), words)
+            .quote(format!("openssl verify -CAfile {ca} {cert}"), words.to_string())
             .run(format!("openssl verify -CAfile {ca} -untrusted {cert} {cert}"));
         found.push(after(case, finding));
     }

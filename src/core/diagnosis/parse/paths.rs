@@ -1,0 +1,104 @@
+//! Paths, and the file systems that they are on.
+
+use std::collections::BTreeMap;
+
+use super::{Fields, Tagged, one, text};
+use crate::core::{
+    diagnosis::files::{FileKind, Mount, PathFacts, PathRole},
+    view::{Failure, FailureKind, Seen},
+};
+
+/// None where nothing was told of any path.
+pub fn paths(tagged: &Tagged<'_>) -> Option<Vec<PathFacts>> {
+    let mut order: Vec<&str> = Vec::new();
+    let mut facts: BTreeMap<&str, Fields<'_>> = BTreeMap::new();
+    for line in tagged.lines("f") {
+        let mut parts = line.splitn(3, '\t');
+        let (Some(path), Some(key)) = (parts.next(), parts.next()) else { continue };
+        if !facts.contains_key(path) {
+            order.push(path);
+        }
+        facts.entry(path).or_default().entry(key).or_default().push(parts.next().unwrap_or_default());
+    }
+    if order.is_empty() {
+        return None;
+    }
+    let tried = tagged.has("pe");
+    Some(order.into_iter().filter_map(|path| Some(one_path(path, facts.get(path)?, tried))).collect())
+}
+
+fn one_path(path: &str, fields: &Fields<'_>, tried: bool) -> PathFacts {
+    let kind = one(fields, "kind");
+    let stat: Vec<&str> = one(fields, "stat").map_or_else(Vec::new, |text| text.split('|').collect());
+    let answer = |key: &str| -> Seen<bool> {
+        match one(fields, key) {
+            Some(text) => Ok(text == "1"),
+            // A missing file is not readable; whether one is writable is asked only where the server writes.
+            None if tried && key == "readable" && kind == Some("none") => Ok(false),
+            None if tried => Err(Failure::new(FailureKind::NotAsked, format!("{path}: it was not tried"))),
+            None => Err(Failure::new(FailureKind::Command, format!("{path}: the service's user could not try it"))),
+        }
+    };
+    PathFacts {
+        path: path.to_owned(),
+        roles: fields.get("role").into_iter().flatten().filter_map(|role| path_role(role)).collect(),
+        kind: match kind {
+            Some("file") => Some(FileKind::File),
+            Some("directory") => Some(FileKind::Directory),
+            Some("broken-link") => Some(FileKind::BrokenLink),
+            Some("other") => Some(FileKind::Other),
+            Some("none") => None,
+            _ => Some(FileKind::Unseen),
+        },
+        owner: stat.first().map(|text| (*text).to_owned()),
+        group: stat.get(1).map(|text| (*text).to_owned()),
+        mode: stat.get(2).and_then(|text| u32::from_str_radix(text, 8).ok()),
+        size: stat.get(3).and_then(|text| text.parse().ok()),
+        readable: answer("readable"),
+        writable: answer("writable"),
+        write_error: text(fields, "write-error"),
+        ancestor: text(fields, "ancestor"),
+        blocked_by: text(fields, "blocked"),
+        mount: mount(fields),
+    }
+}
+
+fn mount(fields: &Fields<'_>) -> Option<Mount> {
+    let mut parts = one(fields, "mount")?.split('\t');
+    let (point, fs_type, source) = (parts.next()?, parts.next()?, parts.next()?);
+    let read_only = parts.next()?.split(',').any(|option| option == "ro");
+    let space: Vec<Option<u64>> =
+        one(fields, "space").map_or_else(Vec::new, |text| text.split('|').map(|number| number.parse().ok()).collect());
+    let number = |at: usize| space.get(at).copied().flatten();
+    let bytes = |at: usize| number(at)?.checked_mul(number(0)?);
+    Some(Mount {
+        point: point.to_owned(),
+        fs_type: fs_type.to_owned(),
+        source: source.to_owned(),
+        read_only,
+        total: bytes(1),
+        free: bytes(2),
+        inodes: number(3),
+        inodes_free: number(4),
+        expected_not_mounted: text(fields, "not-mounted"),
+    })
+}
+
+fn path_role(text: &str) -> Option<PathRole> {
+    Some(match text {
+        "config" => PathRole::Config,
+        "store" => PathRole::Store,
+        "pid" => PathRole::Pid,
+        "log" => PathRole::Log,
+        "ports-dir" => PathRole::PortsDir,
+        "resolver-dir" => PathRole::ResolverDir,
+        "operator" => PathRole::Operator,
+        "tls-cert" => PathRole::TlsCert,
+        "tls-key" => PathRole::TlsKey,
+        "tls-ca" => PathRole::TlsCa,
+        "credentials" => PathRole::Credentials,
+        "binary" => PathRole::Binary,
+        "working-dir" => PathRole::WorkingDir,
+        _ => return None,
+    })
+}
