@@ -1,6 +1,7 @@
 //! Rules that the compiler does not hold: which layer may know which, and what every file owes its reader.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -246,4 +247,28 @@ fn documentation_is_demanded() {
         .map(|module| at(Path::new("src/lib.rs"), 1, &format!("`{module}` is not in the map")))
         .collect();
     rule("every module of the library stands in the map at its top", &unmapped);
+}
+
+/// `docs/objections.md` has a row for each name, says rightly whether one can consent to it, and has no other.
+#[test]
+fn every_objection_is_documented() {
+    use rollgate::core::safety::{Objection, Warning};
+    let text = fs::read_to_string("docs/objections.md").expect("docs/objections.md");
+    let (objections, warnings) = text.split_once("## Warnings").expect("two tables");
+    let rows = |text: &str| -> BTreeMap<String, String> {
+        let rows = text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+        rows.map(|(name, rest)| (name.to_owned(), rest.trim_end_matches(" |").to_owned())).collect()
+    };
+    let told: BTreeMap<String, String> = rows(objections)
+        .into_iter()
+        .map(|(name, rest)| (name, rest.rsplit("| ").next().unwrap_or_default().to_owned()))
+        .collect();
+    let may = |name: &&str| if Objection::OVERRIDABLE.contains(name) { "yes" } else { "no" };
+    let known: BTreeMap<String, String> =
+        Objection::NAMES.iter().map(|name| ((*name).to_owned(), may(name).to_owned())).collect();
+    assert_eq!(told, known);
+    let told: Vec<String> = rows(warnings).into_keys().collect();
+    let mut known = Warning::NAMES.map(str::to_owned).to_vec();
+    known.sort();
+    assert_eq!(told, known);
 }

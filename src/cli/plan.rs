@@ -1,10 +1,11 @@
 //! `plan`: what would happen. The same plan that a run would carry out.
 
-use std::fmt::Write;
+use std::{fmt::Write, time::Duration};
 
 use anstyle::{AnsiColor, Style};
 use clap::Args;
 use serde::Serialize;
+use tokio::time::{Instant, sleep};
 
 use super::{
     Code, Error,
@@ -14,7 +15,8 @@ use super::{
 use crate::{
     config::{Playbook, duration, inventory::Selection, playbook::Given},
     core::{
-        plan::{self, Plan},
+        count_of,
+        plan::{self, Few, Plan, Turn},
         playbook::Step,
         safety::Objection,
     },
@@ -59,7 +61,7 @@ pub async fn run(args: PlanArgs) -> Result<Code, Error> {
     let mut plans = Vec::new();
     for selection in &selections {
         let fleet = Live::new(&selection.cluster).await?;
-        plans.push(make(&fleet, selection, &playbook).await);
+        plans.push(make(&fleet, selection, &playbook, output::note).await);
     }
     match args.output {
         Format::Json => output::print_json(&Answer { schema: "rollgate/plan/1", plans: &plans })?,
@@ -68,10 +70,30 @@ pub async fn run(args: PlanArgs) -> Result<Code, Error> {
     Ok(plans.iter().map(verdict).find(|code| *code != Code::Done).unwrap_or(Code::Done))
 }
 
-/// Observes a cluster and plans its roll. Every host to be rolled is inspected: ssh, sudo, service.
-pub async fn make(fleet: &impl Fleet, selection: &Selection, playbook: &Playbook) -> Plan {
-    let view = fleet.observe_assets(&selection.roll, OBSERVE_TIMEOUT).await;
-    plan::plan(&view, &selection.roll, &playbook.name, playbook.policy.clone(), playbook.turn.clone())
+/// Between two looks at a cluster that is not safe yet: elections take 4–9 s, so a shorter time only makes noise.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Observes a cluster and plans its roll. Every host to be rolled is inspected: ssh, sudo, service. While nothing but what may
+/// pass by itself speaks against it, such as an election, it looks again, for as long as a turn would; `tell` hears what it
+/// waits for.
+pub async fn make(fleet: &impl Fleet, selection: &Selection, playbook: &Playbook, mut tell: impl FnMut(&str)) -> Plan {
+    let deadline = Instant::now() + playbook.policy.safety_deadline;
+    let mut told = Vec::new();
+    loop {
+        let view = fleet.observe_assets(&selection.roll, OBSERVE_TIMEOUT).await;
+        let (policy, steps) = (playbook.policy.clone(), playbook.turn.clone());
+        let plan = plan::plan(&view, &selection.roll, &playbook.name, policy, steps);
+        if !plan.may_become_safe() || Instant::now() + INTERVAL > deadline {
+            return plan;
+        }
+        let names: Vec<&str> = plan.objections().into_iter().map(Objection::name).collect();
+        if names != told {
+            let words: Vec<_> = plan.objections().into_iter().map(ToString::to_string).collect();
+            tell(&format!("{}: not safe yet, waiting: {}", plan.cluster, words.join("; ")));
+            told = names;
+        }
+        sleep(INTERVAL).await;
+    }
 }
 
 /// The exit code of a plan: whether a run would start.
@@ -90,23 +112,27 @@ pub fn verdict(plan: &Plan) -> Code {
 pub fn text(plan: &Plan) -> String {
     const BOLD: Style = Style::new().bold();
     const BAD: Style = AnsiColor::Red.on_default().bold();
+    const WARN: Style = AnsiColor::Yellow.on_default();
     let mut out = String::new();
     // Writing to a String can't fail.
     let _ = writeln!(out, "{BOLD}{} of {}{BOLD:#}: {}", plan.playbook, plan.cluster, turns(plan));
     let rows = plan.turns.iter().enumerate().map(|(index, turn)| {
         let why: Vec<_> = turn.why.iter().map(ToString::to_string).collect();
         let left = if index < plan.turns_allowed() { (index + 1).to_string() } else { "later".into() };
+        let number = |n: Option<u64>| n.map_or_else(|| "?".into(), |n| n.to_string());
         vec![
             left,
             turn.host.clone(),
-            turn.server_name.clone(),
             turn.version.clone().unwrap_or_else(|| "?".into()),
             turn.zone.clone().unwrap_or_else(|| "-".into()),
-            turn.connections.map_or_else(|| "?".into(), |n| n.to_string()),
+            number(turn.connections),
+            number(turn.leafnodes),
             why.join(", "),
         ]
     });
-    let _ = write!(out, "{}", output::table(&["#", "host", "server", "version", "zone", "clients", "why here"], rows));
+    let head = ["#", "host", "version", "zone", "clients", "leafnodes", "why here"];
+    let _ = write!(out, "{}", output::table(&head, rows));
+    plan.turns.iter().for_each(|turn| effect(&mut out, turn));
     let _ = writeln!(out, "each: {}", plan.steps.iter().map(step).collect::<Vec<_>>().join(" → "));
     if !plan.policy.pause.is_zero() {
         let _ = writeln!(out, "between: a pause of {}", duration::format(plan.policy.pause));
@@ -124,12 +150,59 @@ pub fn text(plan: &Plan) -> String {
         let _ = writeln!(out, "by consent, at {}:", turn.host);
         out.push_str(&objections_text(&turn.consented.iter().collect::<Vec<_>>()));
     }
+    for warning in plan.warnings() {
+        let _ = writeln!(out, "{WARN}warning{WARN:#}: {warning} [{}]", warning.name());
+    }
     let objections = plan.objections();
     if !objections.is_empty() {
         let _ = writeln!(out, "\n{BAD}not safe{BAD:#}: a run would be refused");
         out.push_str(&objections_text(&objections));
     }
     out
+}
+
+/// What a turn means for JetStream, where it means something.
+fn effect(out: &mut String, turn: &Turn) {
+    let Some(effect) = &turn.effect else { return };
+    let mut lines: Vec<(&str, String)> = Vec::new();
+    let leads = [
+        effect.leads_meta.then(|| "meta".to_owned()),
+        (effect.leads_streams > 0).then(|| count_of(effect.leads_streams, "stream")),
+        (effect.leads_consumers > 0).then(|| count_of(effect.leads_consumers, "consumer")),
+    ];
+    let leads: Vec<String> = leads.into_iter().flatten().collect();
+    if !leads.is_empty() {
+        lines.push(("leads", leads.join(", ")));
+    }
+    if effect.bare.count > 0 {
+        lines.push(("bare majority", format!("{}: {}", count_of(effect.bare.count, "group"), few(&effect.bare))));
+    }
+    if effect.offline_streams.count > 0 {
+        lines.push(("offline", format!("only copies: {}", few(&effect.offline_streams))));
+    }
+    if effect.offline_consumers > 0 {
+        lines.push(("offline", format!("{} with no other copy", count_of(effect.offline_consumers, "consumer"))));
+    }
+    if lines.is_empty() {
+        return;
+    }
+    let server = if turn.server_name == turn.host { String::new() } else { format!(" ({})", turn.server_name) };
+    let _ = writeln!(out, "at {}{server}", turn.host);
+    for (label, text) in lines {
+        let _ = writeln!(out, "  {label:<13}  {text}");
+    }
+}
+
+/// Names for a line of text; `-o json` has more of them.
+const NAMES: usize = 3;
+
+fn few(few: &Few) -> String {
+    let mut text = few.first.iter().take(NAMES).cloned().collect::<Vec<_>>().join(", ");
+    let more = few.count.saturating_sub(few.first.len().min(NAMES));
+    if more > 0 {
+        text.push_str(&format!(" and {more} more"));
+    }
+    text
 }
 
 /// Objections with what to do about each.

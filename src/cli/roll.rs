@@ -122,7 +122,7 @@ impl Job<'_> {
             Error::from(error).hint(format!("two runs on {name} at once could take two servers down"))
         })?;
         let fleet = Live::new(&self.selection.cluster).await?;
-        let plan = plan::make(&fleet, self.selection, self.playbook).await;
+        let plan = plan::make(&fleet, self.selection, self.playbook, output::note).await;
         if let Some(code) = self.refused(&plan) {
             return Ok(code);
         }

@@ -17,7 +17,13 @@ pub mod progress;
 pub mod safety;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod version;
 pub mod view;
+
+/// So many of a thing, in words.
+pub(crate) fn count_of(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
 
 /// A `Duration` as whole milliseconds, for fields named `*_ms`.
 pub(crate) mod millis {

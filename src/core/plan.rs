@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    assets::{Assets, Kind},
     order::{self, Why},
     playbook::{Policy, Step},
-    safety::{self, Objection},
+    safety::{self, Candidate, Objection, Warning},
     view::{HealthError, ServerView, View},
 };
 
@@ -31,6 +32,23 @@ impl Plan {
     pub fn turns_allowed(&self) -> usize {
         let allowed = self.policy.stop_after.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
         allowed.min(self.turns.len())
+    }
+
+    /// Everything that is worth knowing, each once.
+    pub fn warnings(&self) -> Vec<&Warning> {
+        let mut all: Vec<&Warning> = Vec::new();
+        for warning in self.turns.iter().flat_map(|turn| &turn.warnings) {
+            if !all.contains(&warning) {
+                all.push(warning);
+            }
+        }
+        all
+    }
+
+    /// Whether nothing but what may pass by itself speaks against starting.
+    pub fn may_become_safe(&self) -> bool {
+        let objections = self.objections();
+        !objections.is_empty() && objections.into_iter().all(Objection::may_pass)
     }
 
     /// Everything that speaks against starting, each once.
@@ -62,6 +80,12 @@ pub struct Turn {
     pub meta_leader: bool,
     /// Clients that will have to reconnect.
     pub connections: Option<u64>,
+    /// Leafnodes that will have to, too.
+    #[serde(default)]
+    pub leafnodes: Option<u64>,
+    /// What its restart means for JetStream; none where the assets were not seen.
+    #[serde(default)]
+    pub effect: Option<Effect>,
     /// Why it has this place in the order.
     pub why: Vec<Why>,
     /// What speaks against its restart, as things were when the plan was made.
@@ -72,10 +96,73 @@ pub struct Turn {
     /// Errors of single streams and consumers that its healthz has already: they will not hold the gate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waived: Vec<HealthError>,
+    /// What is worth knowing, and is no reason against it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
     /// The place of its zone among the zones of the inventory.
     pub zone_rank: usize,
     /// Its place in the inventory.
     pub inventory_rank: usize,
+}
+
+/// What the restart of one server means for JetStream.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Effect {
+    /// It leads the meta group.
+    pub leads_meta: bool,
+    /// Streams that it leads, only copies among them.
+    pub leads_streams: usize,
+    /// Consumers that it leads.
+    pub leads_consumers: usize,
+    /// Groups on it that go to a bare majority: one more loss would stop them.
+    pub bare: Few,
+    /// Streams that have no other copy, with their subjects: they are offline until it is back.
+    pub offline_streams: Few,
+    /// Consumers that have no other copy.
+    pub offline_consumers: usize,
+}
+
+/// Many things by the names of the first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Few {
+    /// How many.
+    pub count: usize,
+    /// The first of them.
+    pub first: Vec<String>,
+}
+
+impl Few {
+    fn of(all: impl Iterator<Item = String>, keep: usize) -> Self {
+        let (mut count, mut first) = (0, Vec::new());
+        for name in all {
+            count += 1;
+            if first.len() < keep {
+                first.push(name);
+            }
+        }
+        Self { count, first }
+    }
+}
+
+/// Groups at a bare majority are all groups there are in a cluster of three: a few stand for them.
+const BARE_NAMED: usize = 5;
+/// What goes offline is for the operator to read, but the plan is kept in the journal.
+const OFFLINE_NAMED: usize = 100;
+
+impl Effect {
+    fn of(assets: &Assets, server: &str) -> Self {
+        let led = |kind: Kind| assets.led_by(server).filter(|group| group.kind == kind).count();
+        let offline = safety::offline(assets, server);
+        let bare = assets.impact(server).bare;
+        Self {
+            leads_meta: led(Kind::Meta) > 0,
+            leads_streams: led(Kind::Stream),
+            leads_consumers: led(Kind::Consumer),
+            bare: Few::of(bare.into_iter().map(|(group, _)| safety::name(assets, group)), BARE_NAMED),
+            offline_streams: Few::of(offline.streams.into_iter(), OFFLINE_NAMED),
+            offline_consumers: offline.consumers,
+        }
+    }
 }
 
 /// Makes the plan for `hosts` of the cluster in `view`.
@@ -89,10 +176,14 @@ pub fn plan(view: &View, hosts: &[String], playbook: &str, policy: Policy, steps
     for (place, turn) in turns.iter_mut().enumerate() {
         let after_mended = place > 0 && !mended.is_empty();
         let earlier = |host: &str| mended.iter().position(|other| other == host).is_some_and(|index| index < place);
-        let found = safety::unsafe_to_restart(view, &turn.host, turn.unready, view.at)
+        let candidate = Candidate::of(turn, &steps, view);
+        let warnings = safety::warnings(view, &candidate);
+        let found = safety::unsafe_to_restart(view, &candidate, view.at)
             .into_iter()
             .filter(|objection| match objection {
-                Objection::ServerUnreachable { host, .. } | Objection::ServerNotHealthy { host, .. } => !earlier(host),
+                Objection::ServerUnreachable { host, .. }
+                | Objection::LameDuck { host }
+                | Objection::ServerNotHealthy { host, .. } => !earlier(host),
                 // Its replicas count again once it is back.
                 Objection::GroupMajority { .. }
                 | Objection::GroupWithoutLeader { .. }
@@ -101,6 +192,7 @@ pub fn plan(view: &View, hosts: &[String], playbook: &str, policy: Policy, steps
             })
             .collect();
         (turn.objections, turn.consented) = safety::consent(found, &policy.allow);
+        turn.warnings = warnings;
     }
     let bystanders = view.servers.iter().map(|server| &server.host).filter(|host| !hosts.contains(host));
     Plan {
@@ -132,10 +224,13 @@ pub(crate) fn turns(view: &View, hosts: &[String]) -> Vec<Turn> {
             unready: !server.healthy(),
             meta_leader: server.leads_meta(),
             connections: varz.map(|varz| varz.connections),
+            leafnodes: varz.map(|varz| varz.leafnodes),
+            effect: view.assets.as_ref().map(|assets| Effect::of(assets, &server.server_name)),
             why: Vec::new(),
             objections: Vec::new(),
             consented: Vec::new(),
             waived: server.health.iter().flat_map(|health| health.asset_errors().cloned()).collect(),
+            warnings: Vec::new(),
             zone_rank: zone_rank.unwrap_or(zones.len()),
             inventory_rank,
         }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     assets::{Assets, Group, Kind, Leader, Member, Standing, Storage},
+    safety::Candidate,
     view::*,
 };
 
@@ -62,6 +63,9 @@ pub(crate) fn varz(name: &str, id: &str, all: &[&str]) -> Varz {
         remotes: all.len() as u64 - 1,
         jetstream: true,
         meta: Some(Meta { leader: all.last().map(|name| (*name).into()), size: all.len() as u32 }),
+        route_pool: Some(3),
+        api_level: Some(5),
+        feature_flags: BTreeMap::new(),
     }
 }
 
@@ -76,6 +80,9 @@ pub(crate) fn running() -> ServiceState {
         boot_id: Some("boot-1".into()),
         stop_timeout_ms: Some(150_000),
         enabled: Some("enabled".into()),
+        stop_signals: vec![StopSignal::LameDuck, StopSignal::Term],
+        next: NextStart { version: Some("2.15.1".into()), lame_duck_ms: None, config_at: Some(at(-7200)) },
+        by_hand: "ssh n1 sudo systemctl start nats-server".into(),
     }
 }
 
@@ -83,6 +90,11 @@ pub(crate) fn healthz_error(code: u16, error: &str) -> Health {
     let error =
         HealthError { kind: "JETSTREAM".into(), error: error.into(), account: None, stream: None, consumer: None };
     Health { code, errors: vec![error] }
+}
+
+/// A restart without a drain.
+pub(crate) fn candidate(host: &str, expect_unready: bool) -> Candidate<'_> {
+    Candidate { host, expect_unready, evicts: false, stop_limit: Some(Duration::from_secs(180)) }
 }
 
 /// A stream of account APP with one replica on each of `members`, all current, led by the first.
@@ -105,6 +117,8 @@ fn group(kind: Kind, stream: &str, members: &[&str], leader: usize) -> Group {
         subjects: vec![],
         consumers: 0,
         last_active: None,
+        durable: true,
+        level: 0,
         pending: vec![],
         copies: vec![],
     }

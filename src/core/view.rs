@@ -3,11 +3,13 @@
 //! A view holds no conclusions. Whatever could not be observed is recorded as a [`Failure`], never left out: the rules
 //! in [`safety`](super::safety) and [`gate`](super::gate) treat what is unknown as not good.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::assets::Assets;
 pub use super::health::{Health, HealthError};
+use super::{assets::Assets, version::Version};
 
 /// An observation, or why there is none.
 pub type Seen<T> = Result<T, Failure>;
@@ -179,12 +181,32 @@ pub struct Varz {
     pub jetstream: bool,
     /// The meta group as this server sees it; absent without clustered JetStream.
     pub meta: Option<Meta>,
+    /// Connections of each route (`cluster.pool_size`): below 1 they are not pooled; none without a cluster, and before 2.10.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route_pool: Option<i64>,
+    /// The JetStream API level that it has (`jetstream.stats.api.level`); none before 2.11, and without JetStream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_level: Option<u32>,
+    /// The feature flags that it knows, and whether each is on; none before 2.14.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub feature_flags: BTreeMap<String, bool>,
 }
 
 impl Varz {
     /// Whether the server has a configured name: without one it takes its id, which changes at every start.
     pub fn named(&self) -> bool {
         self.server_name != self.server_id
+    }
+
+    /// Whether the route to a server with this pool could be made: until 2.11.2 both ends had to agree on its size
+    /// (nats-server `route.go`, "Mismatch route pool size").
+    pub fn routes_to(&self, other: &Self) -> bool {
+        match (self.route_pool, other.route_pool) {
+            (Some(a), Some(b)) if a > 0 && b > 0 && a != b => {
+                [self, other].into_iter().all(|end| Version::of(&end.version).is_some_and(|v| v >= Version(2, 11, 2)))
+            }
+            _ => true,
+        }
     }
 }
 
@@ -237,6 +259,45 @@ pub struct ServiceState {
     pub stop_timeout_ms: Option<u64>,
     /// Whether the manager starts the service at boot, in its own words.
     pub enabled: Option<String>,
+    /// The signals that a stop sends to the process, in their order; empty where that is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stop_signals: Vec<StopSignal>,
+    /// What the next start would find on the host.
+    #[serde(default)]
+    pub next: NextStart,
+    /// The command that starts the service by hand, for messages.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by_hand: String,
+}
+
+/// A signal in the course of a stop, by what nats-server does at it (`signal.go`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StopSignal {
+    /// SIGUSR2: lame duck.
+    LameDuck,
+    /// SIGTERM: an orderly stop; ignored once lame duck has begun.
+    Term,
+    /// SIGINT: an orderly stop, of a lame duck too.
+    Interrupt,
+    /// SIGKILL: the process is gone, and what it had not written with it.
+    Kill,
+    /// A command that is not understood, in its own words.
+    Other(String),
+}
+
+/// What a start would find on the host, as far as it could be read without privileges.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NextStart {
+    /// The version of the program on disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// `lame_duck_duration` in the configuration file; none where the file does not set it, or could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lame_duck_ms: Option<u64>,
+    /// When the configuration file was last written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_at: Option<Timestamp>,
 }
 
 impl ServiceState {

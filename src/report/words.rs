@@ -1,6 +1,6 @@
 //! Events in words, one line each.
 
-use crate::core::{event::Event, gate::Waiting, halt::Halt, safety::Objection};
+use crate::core::{count_of, event::Event, gate::Waiting, halt::Halt, safety::Objection};
 
 /// How loud a line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub fn line(event: &Event) -> Option<(Tone, String, String)> {
     let say = |tone, host: &str, text: String| Some((tone, host.to_owned(), text));
     match event {
         Event::RunStarted { plan, .. } => {
-            let text = format!("{} of {} on {}", plan.playbook, count(plan.turns_allowed(), "server"), plan.cluster);
+            let text = format!("{} of {} on {}", plan.playbook, count_of(plan.turns_allowed(), "server"), plan.cluster);
             say(Tone::Plain, "", text)
         }
         Event::SafetyWaiting { host, objections } => {
@@ -33,7 +33,7 @@ pub fn line(event: &Event) -> Option<(Tone, String, String)> {
                 text.push_str(&format!("; by consent: {}", objections_text(consented)));
             }
             if let Some(first) = baseline.errors.first() {
-                let stood = count(baseline.errors.len(), "error");
+                let stood = count_of(baseline.errors.len(), "error");
                 text.push_str(&format!(
                     "; {stood} of healthz stood before and will not be waited for: {}",
                     first.error
@@ -74,7 +74,7 @@ pub fn line(event: &Event) -> Option<(Tone, String, String)> {
 pub fn end(event: &Event) -> Option<String> {
     match event {
         Event::Finished { done, untouched, took_ms } => {
-            let mut text = format!("done: {} in {}", count(done.len(), "server"), span(*took_ms));
+            let mut text = format!("done: {} in {}", count_of(done.len(), "server"), span(*took_ms));
             if !untouched.is_empty() {
                 text.push_str(&format!("; left for later: {}", untouched.join(", ")));
             }
@@ -115,10 +115,6 @@ pub fn span(ms: u64) -> String {
         _ if ms % 60_000 < 1000 => format!("{} min", ms / 60_000),
         _ => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1000),
     }
-}
-
-pub(super) fn count(n: usize, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
 /// What a halt's title says.

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     core::{
+        count_of,
         drain::{Attached, AttachedKind, evictable, step_downs},
         playbook::Drain,
         view::Failure,
@@ -75,6 +76,7 @@ async fn move_leaders<F: Fleet>(fleet: &F, passage: &Passage) -> String {
     if wanted.is_empty() {
         return match assets.led_by(&passage.server_name).filter(|group| !group.single()).count() {
             0 => "it leads nothing".into(),
+            1 => "1 leader is left to the server, which moves it when it stops".into(),
             n => format!("{n} leaders are left to the server, which moves them when it stops"),
         };
     }
@@ -84,9 +86,11 @@ async fn move_leaders<F: Fleet>(fleet: &F, passage: &Passage) -> String {
     let refused: Vec<&Failure> = results.iter().filter_map(|result| result.as_ref().err()).collect();
     let left = confirm(fleet, &passage.server_name).await;
     match (left, refused.first()) {
-        (0, _) => format!("{all} leaders moved"),
-        (left, Some(failure)) => format!("{} of {all} leaders moved ({failure})", all.saturating_sub(left)),
-        (left, None) => format!("{} of {all} leaders moved", all.saturating_sub(left)),
+        (0, _) => format!("{} moved", count_of(all, "leader")),
+        (left, Some(failure)) => {
+            format!("{} of {} moved ({failure})", all.saturating_sub(left), count_of(all, "leader"))
+        }
+        (left, None) => format!("{} of {} moved", all.saturating_sub(left), count_of(all, "leader")),
     }
 }
 
@@ -132,10 +136,14 @@ async fn evict<F: Fleet>(fleet: &F, server_id: &str, step: &Drain) -> Result<Str
     fleet.leave(server_id).await;
     let leafnodes = attached.iter().filter(|one| one.kind == AttachedKind::Leafnode).count();
     let left = evictable(&attached).len();
-    let mut text =
-        if told == 0 { "no clients".to_owned() } else { format!("{told} clients told to leave, {left} left") };
+    let mut text = if told == 0 {
+        "no clients".to_owned()
+    } else {
+        format!("{} told to leave, {left} left", count_of(told, "client"))
+    };
     if leafnodes > 0 {
-        text.push_str(&format!(", {leafnodes} leafnodes stay until the stop"));
+        let stay = if leafnodes == 1 { "stays" } else { "stay" };
+        text.push_str(&format!(", {} {stay} until the stop", count_of(leafnodes, "leafnode")));
     }
     Ok(text)
 }

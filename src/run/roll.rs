@@ -17,7 +17,7 @@ use crate::{
         halt::{Cause, Evidence, Halt, Serving},
         millis, order,
         plan::{Plan, Turn},
-        safety::{self, Objection},
+        safety::{self, Candidate, Objection},
         view::View,
     },
     fleet::Fleet,
@@ -158,7 +158,8 @@ impl<F: Fleet> Roller<'_, F> {
                 // The meta leader moved: the host that goes now has not been inspected yet.
                 view = self.attend(fleet.observe_assets(std::slice::from_ref(&turn.host), OBSERVE_TIMEOUT)).await?;
             }
-            let found = safety::unsafe_to_restart(&view, &turn.host, turn.unready, fleet.now());
+            let candidate = Candidate::of(&turn, &self.run.plan.steps, &view);
+            let found = safety::unsafe_to_restart(&view, &candidate, fleet.now());
             let (objections, consented) = safety::consent(found, &self.run.plan.policy.allow);
             if objections.is_empty() {
                 remaining.remove(0);

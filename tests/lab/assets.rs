@@ -282,9 +282,10 @@ async fn leaders_move(account: &SystemAccount, names: &[String], assets: &Assets
     }
     let count = targets.len();
     let begun = Instant::now();
-    let moved = account.step_down_all(targets, 16, LIMIT).await;
+    let moves = targets.into_iter().map(|target| async move { (account.step_down(&target, LIMIT).await, target) });
+    let moved: Vec<_> = stream::iter(moves).buffer_unordered(16).collect().await;
     println!("{count} leaders asked to step down in {:?}", begun.elapsed());
-    for (target, result) in &moved {
+    for (result, target) in &moved {
         assert!(result.is_ok(), "{target:?}: {result:?}");
     }
     loop {
@@ -296,8 +297,8 @@ async fn leaders_move(account: &SystemAccount, names: &[String], assets: &Assets
         }
         assert!(begun.elapsed() < WIDE / 2, "{left} of {count} leaders stayed");
     }
-    let moved = moved.into_iter().find(|(target, _)| target.kind == Kind::Consumer);
-    if let Some((target, _)) = moved {
+    let moved = moved.into_iter().find(|(_, target)| target.kind == Kind::Consumer);
+    if let Some((_, target)) = moved {
         let leader = account.leader(&target, LIMIT).await.expect("an answer");
         assert_eq!(leader, target.preferred, "{target:?}");
         // A second time: it leads there already.

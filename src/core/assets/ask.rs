@@ -92,15 +92,6 @@ impl Group {
         fit.into_iter().map(|(_, member)| member).collect()
     }
 
-    /// Members that have no copy to show although their server was heard: a store that was wiped or is being filled.
-    pub fn without_copy<'a>(&'a self, assets: &'a Assets) -> impl Iterator<Item = &'a str> {
-        let heard = |server: &str| assets.asked.get(server).is_some_and(Option::is_some);
-        let names = self.members.iter().map(|member| member.server.as_str());
-        names.filter(move |server| {
-            self.kind != Kind::Meta && heard(server) && !self.copies.iter().any(|copy| copy.server == *server)
-        })
-    }
-
     /// The group's majority now and without the server, counting members as the leader does. None where no leader
     /// vouches for them: that is a reason of its own.
     pub fn majority_without(&self, server: &str) -> Option<Majority> {
@@ -136,12 +127,6 @@ impl Assets {
     /// The groups that no server leads by its own word, or of whose leader servers disagree.
     pub fn leaderless(&self) -> impl Iterator<Item = &Group> {
         self.groups.iter().filter(|group| group.leader.server.is_none() || !group.leader.disputed.is_empty())
-    }
-
-    /// Gaps that leave unknown what is on the server. Where any other server was not heard, its R1 assets are not known
-    /// either, but those do not depend on this one.
-    pub fn gaps_of<'a>(&'a self, server: &'a str) -> impl Iterator<Item = &'a Gap> {
-        self.gaps.iter().filter(move |gap| gap.server() == server)
     }
 
     /// What a restart of the server means for each group on it.

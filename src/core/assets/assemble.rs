@@ -43,6 +43,7 @@ pub fn assemble(answers: Vec<(String, Seen<ServerAssets>)>) -> Assets {
     let mut drafts: Vec<Draft> = meta(&heard).into_iter().collect();
     drafts.extend(assets(heard));
     let mut groups: Vec<Group> = drafts.into_iter().map(Draft::finish).collect();
+    groups.iter_mut().for_each(|group| restored(group, &asked));
     groups.sort_by(|a, b| key(a).cmp(&key(b)));
     count_consumers(&mut groups);
     Assets { asked, groups, gaps, account_names }
@@ -106,6 +107,8 @@ fn blank(kind: Kind, wanted: u32) -> Group {
         subjects: Vec::new(),
         consumers: 0,
         last_active: None,
+        durable: true,
+        level: 0,
         pending: Vec::new(),
         copies: Vec::new(),
     }
@@ -142,9 +145,11 @@ impl Draft {
             group.wanted = asset.wanted;
             group.storage = asset.storage;
             group.subjects = asset.subjects;
+            group.durable = asset.durable;
             group.raft = asset.raft.or_else(|| group.raft.take());
         }
         group.last_active = group.last_active.max(asset.last_active);
+        group.level = group.level.max(asset.level);
         group.copies.push(Copy { server: server.to_owned(), at, node: asset.node, state: asset.state });
         let claim = if asset.node { asset.claim } else { Claim { leader: None, ..asset.claim } };
         self.claims.push((server.to_owned(), at, claim));
@@ -230,6 +235,15 @@ fn leaderless(claims: &[(String, Timestamp, Claim)]) -> Vec<Member> {
         }
     }
     names.into_iter().map(|name| Member { server: name.to_owned(), standing: None }).collect()
+}
+
+/// Notes where the leader that the others name answered and does not have the asset.
+fn restored(group: &mut Group, asked: &BTreeMap<String, Option<Timestamp>>) {
+    let Some(leader) = group.leader.hearsay.clone() else { return };
+    let heard = asked.get(&leader).is_some_and(Option::is_some);
+    if group.kind != Kind::Meta && heard && !group.copies.iter().any(|copy| copy.server == leader) {
+        group.pending.push(Pending::Restore { server: leader });
+    }
 }
 
 fn count_consumers(groups: &mut [Group]) {

@@ -120,6 +120,13 @@ pub struct Group {
     pub consumers: u32,
     /// When a message last came in (stream), or was delivered or acknowledged (consumer), by the servers' clocks.
     pub last_active: Option<Timestamp>,
+    /// It stays when nobody uses it: every stream, and the consumers that were given a durable name.
+    #[serde(default)]
+    pub durable: bool,
+    /// The JetStream API level that it needs (`_nats.req.level` in its metadata); 0 where it needs none. A server of a lower
+    /// level takes it offline.
+    #[serde(default)]
+    pub level: u32,
     /// What is under way.
     pub pending: Vec<Pending>,
     /// The copies, each as its own server tells it, by server name.
@@ -192,6 +199,12 @@ pub enum Pending {
     },
     /// Its servers are to be others (`cluster.desired`, told by servers later than 2.15.1).
     Move,
+    /// The server that the others call its leader was heard, and has nothing of it: it is being restored there from a
+    /// backup (seen on 2.15.1), or has just been made.
+    Restore {
+        /// The server.
+        server: String,
+    },
     /// The meta leader has requests queued.
     Requests {
         /// How many.

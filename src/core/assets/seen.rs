@@ -82,6 +82,10 @@ pub struct AssetSeen {
     pub subjects: Vec<String>,
     /// When it was last used.
     pub last_active: Option<Timestamp>,
+    /// It stays when nobody uses it: every stream, and the consumers that were given a durable name.
+    pub durable: bool,
+    /// The JetStream API level that it needs; 0 where it needs none.
+    pub level: u32,
     /// The server's own copy.
     pub state: State,
 }

@@ -36,6 +36,8 @@ fn stream(name: &str, wanted: u32, claim: Claim) -> AssetSeen {
         claim,
         subjects: vec![format!("{name}.>")],
         last_active: None,
+        durable: true,
+        level: 0,
         state: State::Stream(StreamState { messages: 1, ..StreamState::default() }),
     }
 }
@@ -114,7 +116,7 @@ fn without_the_leaders_word_nothing_is_known() {
     check(&assets, "n1", None);
     assert_eq!(assets.impact("n1").unknown.len(), 1);
     assert_eq!(assets.gaps.len(), 1);
-    assert_eq!(assets.gaps_of("n2").count(), 1);
+    assert_eq!(assets.gaps[0].server(), "n2");
     assert_eq!(assets.asked["n2"], None);
 }
 
@@ -152,13 +154,16 @@ fn a_server_without_its_raft_node_is_no_leader() {
     assert_eq!(found.members.len(), 3);
 }
 
+/// Seen on 2.15.1 while a stream of three replicas is restored: the other two have it and name a leader, which has nothing.
 #[test]
-fn a_copy_that_is_not_there_is_seen() {
+fn a_leader_that_has_nothing_is_restoring() {
     let mut servers = servers(3, "n2");
-    seen(&mut servers, "n3").assets.clear();
-    let assets = assemble(servers);
-    assert_eq!(group(&assets, "S").without_copy(&assets).collect::<Vec<_>>(), ["n3"]);
-    assert_eq!(group(&assets, "").without_copy(&assets).count(), 0);
+    seen(&mut servers, "n2").assets.clear();
+    let assets = assemble(servers.clone());
+    assert_eq!(group(&assets, "S").pending, [Pending::Restore { server: "n2".into() }]);
+    // One that was not heard may have it.
+    servers[1].1 = Err(Failure::new(FailureKind::Timeout, "no answer"));
+    assert_eq!(group(&assemble(servers), "S").pending, []);
 }
 
 #[test]

@@ -4,52 +4,109 @@
 //! omicron's `planner/zone_safety.rs`). What could not be observed is itself a reason.
 
 mod assets;
+mod cold;
 mod objection;
+mod unit;
+mod versions;
+mod warning;
+mod words;
 
 use std::{collections::BTreeMap, time::Duration};
 
-pub use assets::name;
+pub use assets::{Offline, name, offline};
 use jiff::Timestamp;
 pub use objection::Objection;
+pub use warning::{Warning, warnings};
 
-use super::view::{Phase, ServerView, View};
+use super::{
+    assets::Gap,
+    plan::Turn,
+    playbook::Step,
+    view::{Failure, FailureKind, Phase, ServerView, View},
+};
 
 /// An observation older than this says nothing of now. A server's `active` heartbeat is 1 s and a quorum counts as
 /// lost after 10 s (nats-server `raft.go`), so an older look can miss a whole election.
 pub const MAX_AGE: Duration = Duration::from_secs(10);
+/// What a server said of its assets may be older, since thousands of them come page by page; it is taken when the first page
+/// is asked for.
+pub const ASSETS_MAX_AGE: Duration = Duration::from_secs(30);
+/// A server that is not ready for clients so long after its start, and has JetStream off, is not starting: that goes off only
+/// at the end of a server's life (seen on 2.10.26 and 2.15.1; JetStream is on within milliseconds of a start).
+const STARTING: Duration = Duration::from_secs(5);
 
-/// Every reason why `candidate` may not be restarted now; empty means that it may.
-///
-/// `expect_unready` says that the plan already knew the candidate as not healthy: an unhealthy server may be
-/// restarted, or a roll that starts with one could never mend it. A candidate that was healthy when the plan was made
-/// and is not any more is an objection, since our own roll may be why.
-pub fn unsafe_to_restart(view: &View, candidate: &str, expect_unready: bool, now: Timestamp) -> Vec<Objection> {
+/// What is to be restarted, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate<'a> {
+    /// Its host.
+    pub host: &'a str,
+    /// The plan already knew it as not healthy. An unhealthy server may be restarted, or a roll that starts with one could
+    /// never mend it. One that was healthy when the plan was made and is not any more is an objection, since our own roll
+    /// may be why.
+    pub expect_unready: bool,
+    /// Its clients are moved before it is stopped, so that a lame duck has nobody to wait for.
+    pub evicts: bool,
+    /// How long its stop may take.
+    pub stop_limit: Option<Duration>,
+}
+
+impl<'a> Candidate<'a> {
+    /// The server of a turn that takes these steps.
+    pub fn of(turn: &'a Turn, steps: &[Step], view: &View) -> Self {
+        let system_account = view.system_account.as_ref().is_some_and(Result::is_ok);
+        let stop = steps.iter().find_map(|step| match step {
+            Step::Stop(stop) => Some(stop.deadline),
+            _ => None,
+        });
+        Self {
+            host: &turn.host,
+            expect_unready: turn.unready,
+            evicts: system_account && steps.iter().any(|step| matches!(step, Step::Drain(drain) if drain.evict)),
+            stop_limit: stop,
+        }
+    }
+}
+
+/// Every reason why the candidate may not be restarted now; empty means that it may.
+pub fn unsafe_to_restart(view: &View, candidate: &Candidate<'_>, now: Timestamp) -> Vec<Objection> {
     let mut found = Vec::new();
+    let cold = cold::judge(view);
     for server in &view.servers {
-        let is_candidate = server.host == candidate;
+        let is_candidate = server.host == candidate.host;
         let age = now.duration_since(server.at).unsigned_abs();
         if age > MAX_AGE {
             found.push(Objection::Stale { host: server.host.clone(), age_ms: super::millis::of(age) });
         }
-        if !(is_candidate && expect_unready) {
-            health(server, &mut found);
+        if cold.is_none() && !(is_candidate && candidate.expect_unready) {
+            health(view, server, &mut found);
         }
         identity(server, &mut found);
         if is_candidate {
             host(server, &mut found);
-            if !expect_unready {
+            if !candidate.expect_unready {
                 client_port(server, &mut found);
             }
         }
     }
+    if view.server(candidate.host).is_none() {
+        let failure = Failure::new(FailureKind::NotAsked, "it was not observed");
+        found.push(Objection::HostUnusable { host: candidate.host.into(), failure });
+    }
     duplicates(view, &mut found);
-    clusters(view, &mut found);
-    routes(view, candidate, &mut found);
-    meta(view, candidate, &mut found);
+    clusters(view, candidate, &mut found);
+    if let Some(cold) = cold {
+        // What follows from it would only hide it.
+        found.push(cold);
+        return found;
+    }
+    routes(view, candidate.host, &mut found);
+    meta(view, candidate.host, &mut found);
+    versions::judge(view, candidate.host, &mut found);
+    unit::judge(view, candidate, &mut found);
     if let Some(Err(failure)) = &view.system_account {
         found.push(Objection::SystemAccount { failure: failure.clone() });
     }
-    assets::judge(view, candidate, &mut found);
+    assets::judge(view, candidate, now, &mut found);
     found
 }
 
@@ -61,9 +118,10 @@ pub fn consent(objections: Vec<Objection>, allow: &[String]) -> (Vec<Objection>,
     objections.into_iter().partition(|objection| !allowed(objection))
 }
 
-fn health(server: &ServerView, found: &mut Vec<Objection>) {
+fn health(view: &View, server: &ServerView, found: &mut Vec<Objection>) {
     let host = server.host.clone();
     match (&server.varz, &server.health) {
+        _ if in_lame_duck(view, server) => found.push(Objection::LameDuck { host }),
         (Err(failure), _) | (Ok(_), Err(failure)) => {
             found.push(Objection::ServerUnreachable { host, failure: failure.clone() });
         }
@@ -72,6 +130,16 @@ fn health(server: &ServerView, found: &mut Vec<Objection>) {
         }
         _ => {}
     }
+}
+
+/// Whether a server is in lame duck, as far as it can be seen from outside: it takes no clients, and JetStream, which lame duck
+/// ends first, is off (2.15 says so in varz, 2.10 in jsz only).
+fn in_lame_duck(view: &View, server: &ServerView) -> bool {
+    let (Ok(varz), Ok(health)) = (&server.varz, &server.health) else { return false };
+    let no_clients = health.errors.iter().any(|error| error.error.starts_with("failed to be ready for connections"));
+    let disabled = |gap: &Gap| matches!(gap, Gap::Disabled { server } if *server == varz.server_name);
+    let off = !varz.jetstream || view.assets.as_ref().is_some_and(|assets| assets.gaps.iter().any(disabled));
+    no_clients && off && varz.now.duration_since(varz.start).unsigned_abs() >= STARTING
 }
 
 fn identity(server: &ServerView, found: &mut Vec<Objection>) {
@@ -116,6 +184,15 @@ fn duplicates(view: &View, found: &mut Vec<Objection>) {
             hosts_of.entry(&varz.server_name).or_default().push(server.host.clone());
         }
     }
+    // The system account hears of a second server of one name even where no host of the inventory has it.
+    for gap in view.assets.iter().flat_map(|assets| &assets.gaps) {
+        if let Gap::SameName { server, ids } = gap
+            && let hosts = hosts_of.entry(server).or_default()
+            && hosts.len() < 2
+        {
+            *hosts = ids.clone();
+        }
+    }
     for (name, hosts) in hosts_of {
         if hosts.len() > 1 {
             found.push(Objection::DuplicateServer { hosts, name: name.into() });
@@ -123,9 +200,10 @@ fn duplicates(view: &View, found: &mut Vec<Objection>) {
     }
 }
 
-fn clusters(view: &View, found: &mut Vec<Objection>) {
+/// An unhealthy candidate may be in the wrong cluster by its configuration: its restart is how that is mended.
+fn clusters(view: &View, candidate: &Candidate<'_>, found: &mut Vec<Objection>) {
     let mut clusters: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for server in &view.servers {
+    for server in view.servers.iter().filter(|s| !(candidate.expect_unready && s.host == candidate.host)) {
         if let Ok(varz) = &server.varz {
             let name = varz.cluster.clone().unwrap_or_else(|| "(none)".into());
             clusters.entry(name).or_default().push(server.host.clone());
@@ -190,136 +268,4 @@ fn meta(view: &View, candidate: &str, found: &mut Vec<Objection>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::{
-        testing::{cluster, healthz_error},
-        view::{Failure, FailureKind},
-    };
-
-    fn check(view: &View, candidate: &str, expect_unready: bool, expected: &[&str]) {
-        let names: Vec<_> =
-            unsafe_to_restart(view, candidate, expect_unready, view.at).iter().map(Objection::name).collect();
-        assert_eq!(names, expected);
-    }
-
-    #[test]
-    fn a_healthy_cluster_has_no_objection() {
-        check(&cluster(&["n1", "n2", "n3"]), "n1", false, &[]);
-    }
-
-    #[test]
-    fn another_server_that_is_not_healthy_objects() {
-        let mut view = cluster(&["n1", "n2", "n3"]);
-        view.servers[2].health = Ok(healthz_error(503, "JetStream is not current with the meta leader"));
-        check(&view, "n1", false, &["server-not-healthy"]);
-        // The server that is down may itself be restarted, if the plan knew.
-        check(&view, "n3", true, &[]);
-        check(&view, "n3", false, &["server-not-healthy"]);
-    }
-
-    #[test]
-    fn a_broken_consumer_elsewhere_is_for_its_own_group_to_judge() {
-        let mut view = cluster(&["n1", "n2", "n3"]);
-        let mut health = healthz_error(503, "JetStream consumer 'APP > S > ghost' is not current");
-        health.errors[0].kind = "CONSUMER".into();
-        let names = ["APP", "S", "ghost"].map(|name| Some(name.to_owned()));
-        [health.errors[0].account, health.errors[0].stream, health.errors[0].consumer] = names;
-        for server in &mut view.servers {
-            server.health = Ok(health.clone());
-        }
-        check(&view, "n1", false, &[]);
-    }
-
-    #[test]
-    fn consent_is_by_name() {
-        let mut view = cluster(&["n1", "n2", "n3"]);
-        view.servers[1].routes = Ok(vec![]);
-        view.servers[0].service = Err(Failure::new(FailureKind::Sudo, "a password is required"));
-        let found = unsafe_to_restart(&view, "n1", false, view.at);
-        let allow = ["missing-route", "host-unusable"].map(String::from);
-        let (stand, consented) = consent(found, &allow);
-        assert_eq!(stand.iter().map(Objection::name).collect::<Vec<_>>(), ["host-unusable"]);
-        assert_eq!(consented.iter().map(Objection::name).collect::<Vec<_>>(), ["missing-route"]);
-    }
-
-    #[test]
-    fn what_is_unknown_objects() {
-        let mut view = cluster(&["n1", "n2", "n3"]);
-        view.servers[1].varz = Err(Failure::new(FailureKind::Refused, "connection refused"));
-        check(&view, "n1", false, &["server-unreachable"]);
-
-        let mut view = cluster(&["n1", "n2", "n3"]);
-        view.servers[1].routes = Err(Failure::new(FailureKind::Timeout, "no answer"));
-        check(&view, "n1", false, &["server-unreachable"]);
-
-        let mut view = cluster(&["n1", "n2", "n3"]);
-        view.servers[0].service = Err(Failure::new(FailureKind::Sudo, "a password is required"));
-        check(&view, "n1", false, &["host-unusable"]);
-        check(&view, "n2", false, &[]);
-    }
-
-    #[test]
-    fn a_gate_that_could_not_open_objects() {
-        let mut view = cluster(&["n1", "n2", "n3"]);
-        view.servers[0].client = Err(Failure::new(FailureKind::Tls, "UnknownIssuer"));
-        check(&view, "n1", false, &["client-port"]);
-        check(&view, "n2", false, &[]);
-    }
-
-    #[test]
-    fn facts_that_are_old_object() {
-        let view = cluster(&["n1", "n2", "n3"]);
-        let later = view.at + jiff::SignedDuration::from_secs(11);
-        let found = unsafe_to_restart(&view, "n1", false, later);
-        assert_eq!(found.iter().map(Objection::name).collect::<Vec<_>>(), ["stale", "stale", "stale"]);
-    }
-
-    #[test]
-    fn identity_is_checked() {
-        let mut view = cluster(&["n1", "n2", "n3"]);
-        let other = view.servers[1].varz.clone();
-        view.servers[2].varz = other;
-        let found = unsafe_to_restart(&view, "n1", false, view.at);
-        let names: Vec<_> = found.iter().map(Objection::name).collect();
-        assert_eq!(names[..2], ["wrong-server", "duplicate-server"]);
-
-        let mut view = cluster(&["n1", "n2", "n3"]);
-        if let Ok(varz) = &mut view.servers[1].varz {
-            varz.cluster = Some("other".into());
-        }
-        check(&view, "n1", false, &["different-clusters"]);
-    }
-
-    #[test]
-    fn the_others_must_see_each_other() {
-        let mut view = cluster(&["n1", "n2", "n3"]);
-        view.servers[1].routes = Ok(vec![]);
-        check(&view, "n1", false, &["missing-route"]);
-        // The candidate's own routes matter to nobody once it is down.
-        check(&view, "n2", false, &[]);
-    }
-
-    #[test]
-    fn a_server_outside_the_inventory_objects() {
-        let mut view = cluster(&["n1", "n2", "n3"]);
-        view.servers.remove(2);
-        check(&view, "n1", false, &["not-in-inventory"]);
-    }
-
-    #[test]
-    fn the_meta_leader_must_be_one() {
-        let mut view = cluster(&["n1", "n2", "n3"]);
-        let set = |view: &mut View, host: usize, leader: Option<&str>| {
-            if let Ok(varz) = &mut view.servers[host].varz
-                && let Some(meta) = &mut varz.meta
-            {
-                meta.leader = leader.map(Into::into);
-            }
-        };
-        set(&mut view, 1, None);
-        check(&view, "n1", false, &["no-meta-leader"]);
-        set(&mut view, 1, Some("n2"));
-        check(&view, "n1", false, &["meta-leader-disputed"]);
-    }
-}
+pub(crate) mod tests;

@@ -1,10 +1,10 @@
-//! Reasons against a restart: their names, their words, and what to do about each.
+//! Reasons against a restart, each with its stable name.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::view::{Failure, FailureKind};
+use crate::core::view::Failure;
 
 /// A reason why a restart of one server may not begin.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -16,6 +16,20 @@ pub enum Objection {
         host: String,
         /// Why it was not seen.
         failure: Failure,
+    },
+    /// No server of the cluster runs, or too few for any to become ready: a restart of one by one would never end.
+    ColdStart {
+        /// The hosts whose server does not run.
+        down: Vec<String>,
+        /// How many servers make a majority.
+        majority: usize,
+        /// Commands that start as many as a majority lacks, where the hosts were asked.
+        start: Vec<String>,
+    },
+    /// Another server is in lame duck: it serves no clients any more, and is about to be gone.
+    LameDuck {
+        /// The host concerned.
+        host: String,
     },
     /// A server is not healthy: another one, or the candidate itself where the plan had seen it healthy.
     ServerNotHealthy {
@@ -86,11 +100,12 @@ pub enum Objection {
         /// The first of them.
         groups: Vec<String>,
     },
-    /// Streams whose only copy is on the candidate, and that are in use: they are offline while it restarts.
+    /// Streams and durable consumers whose only copy is on the candidate, and that are in use: they are offline while it
+    /// restarts.
     R1Offline {
         /// The candidate's host.
         host: String,
-        /// How many streams.
+        /// How many assets.
         count: usize,
         /// The first of them, with their subjects.
         groups: Vec<String>,
@@ -104,12 +119,70 @@ pub enum Objection {
         /// The first of them.
         groups: Vec<String>,
     },
-    /// Assets on the candidate are being scaled, moved, or joined by a peer.
+    /// Assets are being restored, scaled, moved, or joined by a peer.
     PendingChange {
         /// How many assets.
         count: usize,
         /// The first of them, with what is pending.
         groups: Vec<String>,
+    },
+    /// The program that the candidate would start is of a version that its own data, or the others, can't follow.
+    VersionJump {
+        /// The host concerned.
+        host: String,
+        /// What runs.
+        from: String,
+        /// What would run.
+        to: String,
+        /// Why not.
+        why: String,
+    },
+    /// Assets on the candidate need a JetStream API level that the program which it would start does not have: it would take
+    /// them offline.
+    ApiLevel {
+        /// The candidate's host.
+        host: String,
+        /// The level that the program has.
+        level: u32,
+        /// How many assets.
+        count: usize,
+        /// The first of them, with the level that each needs.
+        groups: Vec<String>,
+    },
+    /// The program that the candidate would start writes to raft logs what others of the cluster can't read: they would crash.
+    FeatureFlag {
+        /// The candidate's host.
+        host: String,
+        /// The flag that would be on.
+        flag: String,
+        /// Hosts whose server does not know it.
+        unknown_to: Vec<String>,
+    },
+    /// Servers before 2.11.2 make no route to one whose pool of routes is of another size: the candidate would come back
+    /// alone.
+    RoutePool {
+        /// The candidate's host.
+        host: String,
+        /// Its pool's size.
+        pool: i64,
+        /// The others, with theirs.
+        others: Vec<String>,
+    },
+    /// The candidate's service manager, or the stop step's own limit, would end it in the middle of its lame duck.
+    LameDuckCut {
+        /// The host concerned.
+        host: String,
+        /// How long its lame duck may take.
+        lame_duck_ms: u64,
+        /// How long it is given.
+        given_ms: u64,
+        /// By what.
+        by: String,
+    },
+    /// The candidate's unit stops it by SIGKILL: what it has not synced to disk (2 minutes by default) is lost.
+    UnitKills {
+        /// The host concerned.
+        host: String,
     },
     /// The inventory names a system account that can't be used.
     SystemAccount {
@@ -159,11 +232,45 @@ pub enum Objection {
 }
 
 impl Objection {
+    /// Every name there is.
+    pub const NAMES: [&'static str; 29] = [
+        "api-level",
+        "assets-unknown",
+        "client-port",
+        "cold-start",
+        "different-clusters",
+        "duplicate-server",
+        "feature-flag",
+        "group-majority",
+        "group-without-leader",
+        "host-unusable",
+        "lame-duck-cut",
+        "memory-last-copy",
+        "meta-leader-disputed",
+        "missing-route",
+        "no-meta-leader",
+        "not-in-inventory",
+        "pending-change",
+        "r1-offline",
+        "route-pool",
+        "server-lame-duck",
+        "server-not-healthy",
+        "server-unreachable",
+        "service-busy",
+        "service-missing",
+        "stale",
+        "system-account",
+        "unit-kills",
+        "version-jump",
+        "wrong-server",
+    ];
+
     /// The names that an operator may consent to. The rest is no matter of consent: without a host, a service or fresh
     /// facts there is nothing to restart, and with the wrong server there is no knowing what.
-    pub const OVERRIDABLE: [&'static str; 14] = [
+    pub const OVERRIDABLE: [&'static str; 21] = [
         "server-unreachable",
         "server-not-healthy",
+        "server-lame-duck",
         "missing-route",
         "not-in-inventory",
         "no-meta-leader",
@@ -173,6 +280,12 @@ impl Objection {
         "r1-offline",
         "memory-last-copy",
         "pending-change",
+        "version-jump",
+        "api-level",
+        "feature-flag",
+        "route-pool",
+        "lame-duck-cut",
+        "unit-kills",
         "system-account",
         "assets-unknown",
         "client-port",
@@ -181,6 +294,14 @@ impl Objection {
     /// The stable name, as used in output and in overrides.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::ColdStart { .. } => "cold-start",
+            Self::LameDuck { .. } => "server-lame-duck",
+            Self::VersionJump { .. } => "version-jump",
+            Self::ApiLevel { .. } => "api-level",
+            Self::FeatureFlag { .. } => "feature-flag",
+            Self::RoutePool { .. } => "route-pool",
+            Self::LameDuckCut { .. } => "lame-duck-cut",
+            Self::UnitKills { .. } => "unit-kills",
             Self::ServerUnreachable { .. } => "server-unreachable",
             Self::ServerNotHealthy { .. } => "server-not-healthy",
             Self::WrongServer { .. } => "wrong-server",
@@ -215,139 +336,39 @@ impl Objection {
         }
     }
 
-    /// What the operator can do about it.
-    pub fn remedy(&self) -> String {
+    /// Whether waiting can be enough: an election, a replica that catches up, a change under way. Everything else stays until
+    /// somebody does something about it.
+    pub fn may_pass(&self) -> bool {
         match self {
-            Self::ServerUnreachable { host, failure } if failure.kind == FailureKind::Refused => {
-                format!("start the server on {host}, or correct its monitoring url in the inventory")
-            }
-            Self::ServerUnreachable { host, .. } => {
-                format!("see `rollgate check --host {host}`; where 8222 is bound to localhost, set `via: ssh`")
-            }
-            Self::ServerNotHealthy { host, .. } => {
-                format!("mend {host} first; a server that is already down may be rolled alone with `--host {host}`")
-            }
-            Self::WrongServer { host, found, .. } => {
-                format!("set `server_name: {found}` for {host} in the inventory, if that is the server you mean")
-            }
-            Self::DuplicateServer { .. } => "give every server its own name and every host its own address".into(),
-            Self::MissingRoute { from, to } => {
-                format!("look at the routes between {from} and {to}: firewall, cluster name, credentials")
-            }
-            Self::NotInInventory { server, .. } => format!("add the host of {server} to the cluster in the inventory"),
-            Self::DifferentClusters { .. } => "put each NATS cluster under its own name in the inventory".into(),
-            Self::NoMetaLeader { .. } | Self::MetaLeaderDisputed { .. } => {
-                "wait for the election to end; if it does not, look at routes and clocks".into()
-            }
-            Self::GroupMajority { .. } => {
-                "wait until the other replicas are current, or mend the one that is not".into()
-            }
-            Self::GroupWithoutLeader { .. } => {
-                "wait for the election to end; a group that stays without a leader has lost its majority".into()
-            }
-            Self::R1Offline { .. } => {
-                "raise the replicas of these streams, or consent to their being offline: `--allow r1-offline`".into()
-            }
-            Self::MemoryLastCopy { .. } => {
-                "raise the replicas of these assets, or consent to the loss: `--allow memory-last-copy`".into()
-            }
-            Self::PendingChange { .. } => "wait until it is through".into(),
-            Self::SystemAccount { .. } => {
-                "correct `nats:` in the inventory, or leave it out: then lame duck moves the clients".into()
-            }
-            Self::AssetsUnknown { .. } => "see that every server answers /jsz".into(),
-            Self::HostUnusable { host, failure } => match failure.kind {
-                FailureKind::Sudo => {
-                    format!("allow passwordless sudo for the ssh user on {host}, or set `become: none`")
-                }
-                FailureKind::HostKey => format!(
-                    "compare {host}'s key with a trusted source, then update known_hosts; never accept it blindly"
-                ),
-                FailureKind::Denied => {
-                    format!("see that your key for {host} is in the ssh agent (`ssh-add -l`) or named by `identity:`")
-                }
-                _ => format!("try that ssh command by hand; {host} must be on, and reachable from here"),
-            },
-            Self::ClientPort { host, failure } if failure.kind == FailureKind::Tls => {
-                format!(
-                    "name the CA of {host}'s certificate, and a client certificate where it wants one: `client: {{ca: FILE}}`"
-                )
-            }
-            Self::ClientPort { .. } => {
-                "give the port's address as rollgate can reach it: `client: {url: \"nats://{address}:4222\"}`".into()
-            }
-            Self::ServiceMissing { host, .. } => format!("correct the service's name for {host} in the inventory"),
-            Self::ServiceBusy { host, .. } => format!("wait until the other change on {host} has ended"),
-            Self::Stale { .. } => "look again".into(),
+            Self::LameDuck { .. }
+            | Self::ServerNotHealthy { .. }
+            | Self::MissingRoute { .. }
+            | Self::NoMetaLeader { .. }
+            | Self::MetaLeaderDisputed { .. }
+            | Self::GroupMajority { .. }
+            | Self::GroupWithoutLeader { .. }
+            | Self::PendingChange { .. }
+            | Self::AssetsUnknown { .. }
+            | Self::ServiceBusy { .. }
+            | Self::Stale { .. } => true,
+            Self::ColdStart { .. }
+            | Self::ServerUnreachable { .. }
+            | Self::WrongServer { .. }
+            | Self::DuplicateServer { .. }
+            | Self::NotInInventory { .. }
+            | Self::DifferentClusters { .. }
+            | Self::R1Offline { .. }
+            | Self::MemoryLastCopy { .. }
+            | Self::VersionJump { .. }
+            | Self::ApiLevel { .. }
+            | Self::FeatureFlag { .. }
+            | Self::RoutePool { .. }
+            | Self::LameDuckCut { .. }
+            | Self::UnitKills { .. }
+            | Self::SystemAccount { .. }
+            | Self::HostUnusable { .. }
+            | Self::ClientPort { .. }
+            | Self::ServiceMissing { .. } => false,
         }
     }
-}
-
-impl std::fmt::Display for Objection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::ServerUnreachable { host, failure } => write!(f, "{host} does not answer: {failure}"),
-            Self::ServerNotHealthy { host, health } => write!(f, "{host} is not healthy: {health}"),
-            Self::WrongServer { host, expected, found } => {
-                write!(f, "{host} answers as server {found}, the inventory says {expected}")
-            }
-            Self::DuplicateServer { hosts, name } => write!(f, "{} are all server {name}", hosts.join(" and ")),
-            Self::MissingRoute { from, to } => write!(f, "{from} has no route to {to}"),
-            Self::NotInInventory { server, seen_by } => {
-                write!(f, "{server} belongs to the cluster (seen by {}) but not to the inventory", seen_by.join(", "))
-            }
-            Self::DifferentClusters { clusters } => {
-                write!(f, "the hosts are of several clusters: {}", groups(clusters))
-            }
-            Self::NoMetaLeader { hosts } => write!(f, "no meta leader, says {}", hosts.join(", ")),
-            Self::MetaLeaderDisputed { leaders } => write!(f, "the meta leader is disputed: {}", groups(leaders)),
-            Self::GroupMajority { host, count, groups } => {
-                write!(
-                    f,
-                    "{} would lose the majority without {host}: {}",
-                    several(*count, "group"),
-                    list(*count, groups)
-                )
-            }
-            Self::GroupWithoutLeader { count, groups } => {
-                write!(f, "{} without an agreed leader: {}", several(*count, "group"), list(*count, groups))
-            }
-            Self::R1Offline { host, count, groups } => write!(
-                f,
-                "{} in use with the only copy on {host}, offline while it restarts: {}",
-                several(*count, "stream"),
-                list(*count, groups)
-            ),
-            Self::MemoryLastCopy { host, count, groups } => write!(
-                f,
-                "{} in memory with the last current copy on {host}, lost by a restart: {}",
-                several(*count, "asset"),
-                list(*count, groups)
-            ),
-            Self::PendingChange { count, groups } => {
-                write!(f, "{} changing: {}", several(*count, "asset"), list(*count, groups))
-            }
-            Self::SystemAccount { failure } => write!(f, "the system account can't be used: {failure}"),
-            Self::AssetsUnknown { gaps } => write!(f, "assets are not known: {}", gaps.join("; ")),
-            Self::HostUnusable { host, failure } => write!(f, "{host} can't be used: {failure}"),
-            Self::ClientPort { host, failure } => write!(f, "{host} can't pass the gate: {failure}"),
-            Self::ServiceMissing { host, words } => write!(f, "{host} has no such service: {words}"),
-            Self::ServiceBusy { host, words } => write!(f, "the service on {host} is changing already: {words}"),
-            Self::Stale { host, age_ms } => write!(f, "what is known of {host} is {} s old", age_ms / 1000),
-        }
-    }
-}
-
-fn groups(groups: &BTreeMap<String, Vec<String>>) -> String {
-    groups.iter().map(|(name, hosts)| format!("{name} ({})", hosts.join(", "))).collect::<Vec<_>>().join("; ")
-}
-
-fn several(count: usize, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
-}
-
-/// The first of `count` things, and how many more there are.
-fn list(count: usize, first: &[String]) -> String {
-    let more = count.saturating_sub(first.len());
-    if more == 0 { first.join(", ") } else { format!("{} and {more} more", first.join(", ")) }
 }

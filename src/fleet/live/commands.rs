@@ -46,11 +46,14 @@ pub fn sudo() -> Remote {
     Remote::new("sudo", "true", Vec::new(), true)
 }
 
-/// The state of the service, as `key=value` lines, and the host's boot id.
-pub fn service_state(service: &Service, become_: Become) -> Remote {
+/// The state of the service, as `key=value` lines, and the host's boot id; with `next` also what its next start would find,
+/// which runs the program for its version and so is not for every look.
+pub fn service_state(service: &Service, become_: Become, next: bool) -> Remote {
     let strings = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     match service {
-        Service::Systemd { unit } => Remote::new("systemctl show", SYSTEMD_STATE, strings(&[unit]), false),
+        Service::Systemd { unit } => {
+            Remote::new("systemctl show", SYSTEMD_STATE, strings(&[unit, if next { "next" } else { "" }]), false)
+        }
         Service::Docker { container } => {
             Remote::new("docker inspect", CONTAINER_STATE, strings(&["docker", container]), become_ == Become::Sudo)
         }
@@ -63,9 +66,24 @@ pub fn service_state(service: &Service, become_: Become) -> Remote {
     }
 }
 
+/// What the unit is, what a stop of it sends, and what its next start would find: the program's version and, where the
+/// file can be read without privileges, the lame duck's duration (`lame_duck_duration`, not one that an include sets).
 const SYSTEMD_STATE: &str = r#"
 if read -r boot 2>/dev/null </proc/sys/kernel/random/boot_id; then echo "Boot=$boot"; fi
-exec systemctl show "$1" --property=LoadState,ActiveState,SubState,Result,NRestarts,MainPID,ExecMainCode,ExecMainStatus,TimeoutStopUSec,UnitFileState
+show=$(systemctl show "$1" --property=LoadState,ActiveState,SubState,Result,NRestarts,MainPID,ExecMainCode,ExecMainStatus,TimeoutStopUSec,UnitFileState,ExecStart,ExecStop,KillSignal,SendSIGKILL) || exit
+printf '%s\n' "$show"
+[ "$2" = next ] || exit 0
+start=$(printf '%s\n' "$show" | sed -n 's/^ExecStart={ path=\([^ ;]*\) ; argv\[\]=\(.*\) ; ignore_errors=.*/\1 \2 /p' | head -n 1)
+program=${start%% *}
+case ${program##*/} in
+  nats-server*) if [ -x "$program" ]; then echo "Version=$(timeout 5 "$program" --version 2>/dev/null)"; fi ;;
+esac
+conf=$(printf '%s\n' "$start" | sed -n 's/.* \(-c\|-config\|--config\)[ =]\([^ ]*\) .*/\2/p')
+if [ -r "$conf" ]; then
+  echo "ConfigAt=$(stat -Lc %Y "$conf" 2>/dev/null)"
+  sed -n 's/^[[:space:]]*"\{0,1\}lame_duck_duration"\{0,1\}[[:space:]]*[:=]\{0,1\}[[:space:]]*["'\'']\{0,1\}\([0-9a-z.]*\).*/LameDuck=\1/p' "$conf" | tail -n 1
+fi
+exit 0
 "#;
 
 const CONTAINER_STATE: &str = r#"
@@ -74,7 +92,8 @@ exec "$1" inspect --type container --format 'Status={{.State.Status}}
 ExitCode={{.State.ExitCode}}
 OOMKilled={{.State.OOMKilled}}
 Pid={{.State.Pid}}
-RestartCount={{.RestartCount}}' "$2"
+RestartCount={{.RestartCount}}
+StopSignal={{.Config.StopSignal}}' "$2"
 "#;
 
 const COMMAND_STATE: &str = r#"
@@ -82,6 +101,14 @@ if read -r boot 2>/dev/null </proc/sys/kernel/random/boot_id; then echo "Boot=$b
 "$@" </dev/null
 echo "StatusExit=$?"
 "#;
+
+/// The command that starts the service on a host, as an operator would type it.
+pub fn start_by_hand(destination: &str, service: &Service, become_: Become) -> String {
+    let start = Change { id: String::new(), what: Action::Start, limit: Duration::ZERO };
+    let sudo: &[&str] = if become_ == Become::Sudo { &["sudo"] } else { &[] };
+    let words = ["ssh", destination].into_iter().chain(sudo.iter().copied()).map(str::to_owned);
+    words.chain(action(service, &start)).collect::<Vec<_>>().join(" ")
+}
 
 /// Begins a change, or attaches to it, and reports how far it is.
 pub fn change(service: &Service, become_: Become, change: &Change, wait: Duration) -> Remote {
@@ -320,7 +347,7 @@ mod tests {
 
     #[test]
     fn looking_needs_no_privileges() {
-        check(&service_state(&systemd(), Become::Sudo), &["sh", "-c"], &["rollgate", "nats-server.service"]);
+        check(&service_state(&systemd(), Become::Sudo, false), &["sh", "-c"], &["rollgate", "nats-server.service", ""]);
     }
 
     #[test]

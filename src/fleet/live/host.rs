@@ -153,17 +153,24 @@ impl Host {
     /// # Errors
     /// The host or its service manager can't be asked.
     pub async fn service(&self, limit: Duration) -> Seen<ServiceState> {
-        let remote = commands::service_state(&self.inventory.service, self.inventory.become_);
-        let output = self.connection.run(&remote, limit).await?;
-        service::parse(&self.inventory.service, &output)
+        self.service_and(false, limit).await
     }
 
-    /// The same, and a failure where a later change would not have the privileges that it needs.
+    async fn service_and(&self, next: bool, limit: Duration) -> Seen<ServiceState> {
+        let remote = commands::service_state(&self.inventory.service, self.inventory.become_, next);
+        let output = self.connection.run(&remote, limit).await?;
+        let inventory::Host { ssh, service, become_, .. } = &self.inventory;
+        let by_hand = commands::start_by_hand(&ssh.destination, service, *become_);
+        Ok(ServiceState { by_hand, ..service::parse(service, &output)? })
+    }
+
+    /// The same with what its next start would find, and a failure where a change would not have the privileges that it
+    /// needs.
     ///
     /// # Errors
     /// As [`Host::service`] and [`Host::sudo`].
     pub async fn service_as_root(&self, limit: Duration) -> Seen<ServiceState> {
-        let (sudo, service) = tokio::join!(self.sudo(limit), self.service(limit));
+        let (sudo, service) = tokio::join!(self.sudo(limit), self.service_and(true, limit));
         sudo.and(service)
     }
 

@@ -1,11 +1,13 @@
 //! What each service manager says, read into one form.
 
+use jiff::Timestamp;
+
 use super::{change::refused, ssh::Output};
 use crate::{
     config::inventory::Service,
     core::{
         diagnosis::manager,
-        view::{Exit, Failure, FailureKind, Phase, ServiceState},
+        view::{Exit, Failure, FailureKind, NextStart, Phase, ServiceState, StopSignal},
     },
 };
 
@@ -55,9 +57,101 @@ fn systemd(values: &Values<'_>) -> Option<ServiceState> {
         restarts: values.number("NRestarts"),
         pid: values.number("MainPID").filter(|pid| *pid != 0),
         boot_id: values.boot_id(),
-        stop_timeout_ms: values.get("TimeoutStopUSec").and_then(manager::systemd_span),
+        // Without SIGKILL at the end the manager only gives up waiting.
+        stop_timeout_ms: values
+            .get("TimeoutStopUSec")
+            .filter(|_| values.get("SendSIGKILL") != Some("no"))
+            .and_then(manager::systemd_span),
         enabled: values.get("UnitFileState").filter(|text| !text.is_empty()).map(str::to_owned),
+        stop_signals: systemd_signals(values),
+        next: NextStart {
+            version: values.get("Version").and_then(version),
+            lame_duck_ms: values.get("LameDuck").and_then(go_span),
+            config_at: values.number("ConfigAt").and_then(|seconds| Timestamp::from_second(seconds).ok()),
+        },
+        by_hand: String::new(),
     })
+}
+
+/// What `--version` prints: `nats-server: v2.15.1`.
+fn version(text: &str) -> Option<String> {
+    Some(text.strip_prefix("nats-server: v")?.to_owned())
+}
+
+/// `ExecStop` commands run one after the other; then what still lives gets `KillSignal` (systemd.kill(5)).
+fn systemd_signals(values: &Values<'_>) -> Vec<StopSignal> {
+    let commands = values.0.lines().filter_map(|line| line.strip_prefix("ExecStop={ path="));
+    let mut signals: Vec<StopSignal> = commands
+        .filter_map(|line| line.split_once(" argv[]=")?.1.split(" ; ").next())
+        .map(|argv| command_signal(argv.trim()))
+        .collect();
+    signals.extend(values.get("KillSignal").map(signal));
+    signals
+}
+
+/// What a command of a unit sends: `kill` by any path and spelling, and `nats-server --signal`, whose words are those of
+/// nats-server `signal.go`.
+fn command_signal(argv: &str) -> StopSignal {
+    let words: Vec<&str> = argv.split_whitespace().collect();
+    let program = words.first().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+    if program == "kill" {
+        let name = words.iter().skip(1).find(|word| !matches!(**word, "-s" | "-n" | "--signal"));
+        let name = name.map_or("", |word| word.trim_start_matches("--signal=").trim_start_matches('-'));
+        return match signal(name) {
+            // `kill $MAINPID` names none.
+            StopSignal::Other(_) if name.starts_with('$') || name.starts_with("$MAINPID") => StopSignal::Term,
+            StopSignal::Other(_) => StopSignal::Other(argv.to_owned()),
+            known => known,
+        };
+    }
+    let after = |flag: &&str| matches!(*flag, "--signal" | "-signal" | "-sl");
+    let order =
+        words.iter().position(after).and_then(|at| words.get(at + 1)).copied().or_else(|| {
+            words.iter().find_map(|word| word.strip_prefix("--signal=").or_else(|| word.strip_prefix("-sl=")))
+        });
+    match order.map(|order| order.split('=').next().unwrap_or(order)) {
+        Some("ldm") => StopSignal::LameDuck,
+        Some("quit") => StopSignal::Interrupt,
+        Some("term") => StopSignal::Term,
+        Some("stop") => StopSignal::Kill,
+        _ => StopSignal::Other(argv.to_owned()),
+    }
+}
+
+fn signal(name: &str) -> StopSignal {
+    match name.trim_start_matches("SIG") {
+        "USR2" | "12" => StopSignal::LameDuck,
+        "TERM" | "15" => StopSignal::Term,
+        "INT" | "2" => StopSignal::Interrupt,
+        "KILL" | "9" => StopSignal::Kill,
+        other => StopSignal::Other(format!("signal {other}")),
+    }
+}
+
+/// A duration as nats-server's configuration has it: `2m`, `1m30s`, `1.5h`, or bare seconds.
+fn go_span(text: &str) -> Option<u64> {
+    if let Ok(seconds) = text.parse::<u64>() {
+        return seconds.checked_mul(1000);
+    }
+    let mut total = 0.0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, tail) = rest.split_at(digits);
+        let end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(end);
+        let unit = match unit {
+            "ms" => 1.0,
+            "s" => 1000.0,
+            "m" => 60_000.0,
+            "h" => 3_600_000.0,
+            _ => return None,
+        };
+        total += number.parse::<f64>().ok()? * unit;
+        rest = tail;
+    }
+    // Nobody waits for a lame duck longer than a year.
+    (total > 0.0 && total < 3.2e10).then(|| total.round() as u64)
 }
 
 fn container(values: &Values<'_>, output: &Output) -> Result<ServiceState, Failure> {
@@ -76,6 +170,9 @@ fn container(values: &Values<'_>, output: &Output) -> Result<ServiceState, Failu
     if values.get("OOMKilled") == Some("true") {
         state.result = "oom-kill".into();
     }
+    // What the image does not set is SIGTERM. `stop` is given the step's own limit, so there is none of the manager's.
+    let signal_of = values.get("StopSignal").map(|name| if name.is_empty() { StopSignal::Term } else { signal(name) });
+    state.stop_signals = signal_of.into_iter().collect();
     state.restarts = values.number("RestartCount");
     state.pid = values.number("Pid").filter(|pid| *pid != 0);
     Ok(state)
@@ -110,6 +207,9 @@ fn state(phase: Phase, words: String, values: &Values<'_>) -> ServiceState {
         boot_id: values.boot_id(),
         stop_timeout_ms: None,
         enabled: None,
+        stop_signals: Vec::new(),
+        next: NextStart::default(),
+        by_hand: String::new(),
     }
 }
 
@@ -189,5 +289,50 @@ mod tests {
         );
         check(&own, &output(0, "StatusExit=127\n", "sh: nope: not found\n"), Err(FailureKind::Command));
         check(&own, &output(1, "", "sudo: a password is required\n"), Err(FailureKind::Sudo));
+    }
+
+    #[test]
+    fn what_a_stop_sends_is_read() {
+        use StopSignal::{Interrupt, Kill, LameDuck, Other, Term};
+        let exec = |argv: &str| {
+            let program = argv.split(' ').next().unwrap_or_default();
+            format!("ExecStop={{ path={program} ; argv[]={argv} ; ignore_errors=no ; start_time=[n/a] ; pid=0 }}\n")
+        };
+        let check = |text: &str, expected: &[StopSignal]| {
+            assert_eq!(systemd_signals(&Values(text)), expected, "{text}");
+        };
+        // The units that nats-io publishes: from 2.10.28 and 2.11.2, from 2.10.2, and before.
+        check(&format!("{}KillSignal=15\n", exec("/bin/kill -s SIGUSR2 $MAINPID")), &[LameDuck, Term]);
+        check(&format!("{}KillSignal=12\n", exec("/bin/kill -s SIGINT $MAINPID")), &[Interrupt, LameDuck]);
+        check(&format!("{}KillSignal=15\n", exec("/bin/kill -s SIGINT $MAINPID")), &[Interrupt, Term]);
+        check("KillSignal=12\n", &[LameDuck]);
+        for (argv, expected) in [
+            ("/usr/bin/kill -USR2 $MAINPID", LameDuck),
+            ("/usr/bin/kill -12 $MAINPID", LameDuck),
+            ("kill --signal=SIGTERM $MAINPID", Term),
+            ("kill $MAINPID", Term),
+            ("kill -9 $MAINPID", Kill),
+            ("/usr/sbin/nats-server --signal ldm=/run/nats.pid", LameDuck),
+            ("/usr/sbin/nats-server --signal=stop", Kill),
+            ("/usr/sbin/nats-server -sl quit=${MAINPID}", Interrupt),
+            ("/opt/stop.sh now", Other("/opt/stop.sh now".into())),
+        ] {
+            check(&exec(argv), &[expected]);
+        }
+        let two = format!("{}{}", exec("/bin/sleep 1"), exec("/bin/kill -s SIGUSR2 $MAINPID"));
+        check(&two, &[Other("/bin/sleep 1".into()), LameDuck]);
+    }
+
+    #[test]
+    fn what_the_next_start_finds_is_read() {
+        let text = "Version=nats-server: v2.12.8\nConfigAt=1795348800\nLameDuck=1m30s\n";
+        let output = unit("loaded", "active", "running", text);
+        let state = parse(&Service::Systemd { unit: "n".into() }, &output).unwrap();
+        assert_eq!(state.next.version.as_deref(), Some("2.12.8"));
+        assert_eq!(state.next.lame_duck_ms, Some(90_000));
+        assert_eq!(state.next.config_at, Some(Timestamp::from_second(1_795_348_800).unwrap()));
+        for (text, expected) in [("2m", Some(120_000)), ("1.5h", Some(5_400_000)), ("45", Some(45_000)), ("x", None)] {
+            assert_eq!(go_span(text), expected, "{text}");
+        }
     }
 }

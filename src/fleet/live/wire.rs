@@ -1,5 +1,7 @@
 //! The JSON that nats-server sends, as far as it is needed, and how it becomes a view.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -32,12 +34,16 @@ struct WireVarz {
     cluster: WireCluster,
     #[serde(default)]
     jetstream: WireJetStream,
+    #[serde(default)]
+    feature_flags: BTreeMap<String, bool>,
 }
 
 #[derive(Deserialize, Default)]
 struct WireCluster {
     #[serde(default)]
     name: Option<String>,
+    #[serde(default)]
+    pool_size: Option<i64>,
 }
 
 #[derive(Deserialize, Default)]
@@ -45,7 +51,21 @@ struct WireJetStream {
     #[serde(default)]
     config: Option<serde::de::IgnoredAny>,
     #[serde(default)]
+    stats: WireJetStreamStats,
+    #[serde(default)]
     meta: Option<WireMeta>,
+}
+
+#[derive(Deserialize, Default)]
+struct WireJetStreamStats {
+    #[serde(default)]
+    api: WireApi,
+}
+
+#[derive(Deserialize, Default)]
+struct WireApi {
+    #[serde(default)]
+    level: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -84,6 +104,9 @@ pub fn varz(body: &str) -> Result<Varz, Failure> {
             leader: Some(meta.leader).filter(|leader| !leader.is_empty()),
             size: meta.cluster_size,
         }),
+        route_pool: wire.cluster.pool_size,
+        api_level: wire.jetstream.stats.api.level,
+        feature_flags: wire.feature_flags,
     })
 }
 
@@ -160,12 +183,15 @@ mod tests {
     fn varz_of_a_clustered_server_is_read() {
         let body = r#"{"server_id":"NA","server_name":"n1","version":"2.15.1","host":"10.0.0.1","port":4222,
             "auth_required":true,"start":"2026-11-22T12:00:00.5Z","now":"2026-11-22T12:00:10Z","connections":3,
-            "remotes":2,"cluster":{"name":"lab"},"jetstream":{"config":{"max_memory":1},
+            "remotes":2,"cluster":{"name":"lab","pool_size":3},"feature_flags":{"js_ack_fc_v2":false},
+            "jetstream":{"config":{"max_memory":1},"stats":{"api":{"level":5,"total":0}},
             "meta":{"name":"lab","leader":"n2","peer":"x","cluster_size":3}}}"#;
         let varz = varz(body).unwrap();
         assert_eq!((varz.server_name.as_str(), varz.client_port, varz.jetstream), ("n1", 4222, true));
         assert_eq!(varz.meta, Some(Meta { leader: Some("n2".into()), size: 3 }));
         assert!(varz.auth_required && !varz.tls_required);
+        assert_eq!((varz.route_pool, varz.api_level), (Some(3), Some(5)));
+        assert_eq!(varz.feature_flags.get("js_ack_fc_v2"), Some(&false));
     }
 
     #[test]

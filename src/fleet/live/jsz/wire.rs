@@ -115,6 +115,24 @@ struct StreamConfig {
     storage: String,
     #[serde(default)]
     num_replicas: u32,
+    #[serde(default)]
+    metadata: Metadata,
+}
+
+#[derive(Debug, Deserialize, Default)]
+struct Metadata {
+    #[serde(default, rename = "_nats.req.level")]
+    level: Option<String>,
+}
+
+impl Metadata {
+    /// The level needed (nats-server `jetstream_versioning.go`, which takes what is no number for one that it lacks).
+    fn level(&self) -> u32 {
+        match self.level.as_deref() {
+            None | Some("") => 0,
+            Some(text) => text.parse().unwrap_or(u32::MAX),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize, Default)]
@@ -162,6 +180,8 @@ struct ConsumerConfig {
     num_replicas: u32,
     #[serde(default)]
     mem_storage: bool,
+    #[serde(default)]
+    metadata: Metadata,
 }
 
 #[derive(Debug, Deserialize, Default)]
@@ -223,6 +243,8 @@ impl Stream {
             claim,
             subjects: self.config.subjects,
             last_active: self.state.last_ts.as_deref().and_then(time),
+            durable: true,
+            level: self.config.metadata.level(),
             state: State::Stream(state),
         });
     }
@@ -232,6 +254,7 @@ impl Stream {
         let (node, claim) = consumer.cluster.claim(wanted);
         let raft = self.consumer_raft_groups.iter().find(|raft| raft.name == consumer.name);
         let raft = raft.and_then(|raft| raft.raft_group.clone());
+        let (durable, level) = (consumer.config.durable(), consumer.config.metadata.level());
         let one = consumer.config.filter_subject.filter(|subject| !subject.is_empty());
         AssetSeen {
             kind: Kind::Consumer,
@@ -241,6 +264,8 @@ impl Stream {
             raft: consumer.cluster.raft_group.or(raft),
             wanted,
             storage: if consumer.config.mem_storage { Storage::Memory } else { storage },
+            durable,
+            level,
             node,
             claim,
             subjects: one.into_iter().chain(consumer.config.filter_subjects).collect(),
@@ -259,13 +284,16 @@ impl Stream {
 }
 
 impl ConsumerConfig {
+    fn durable(&self) -> bool {
+        self.durable_name.as_ref().is_some_and(|name| !name.is_empty())
+    }
+
     /// Replicas of a consumer on a stream of `stream` replicas (nats-server `consumer.go`, `ConsumerConfig.replicas`): its
     /// own number where it has one that is not above the stream's; else the stream's, but one for an ephemeral consumer
     /// of a stream with limits retention.
     fn replicas(&self, retention: &str, stream: u32) -> u32 {
-        let durable = self.durable_name.as_ref().is_some_and(|name| !name.is_empty());
         match self.num_replicas {
-            0 if !durable && matches!(retention, "" | "limits") => 1,
+            0 if !self.durable() && matches!(retention, "" | "limits") => 1,
             own if own == 0 || own > stream => stream,
             own => own,
         }

@@ -11,7 +11,6 @@
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
 use super::{connection::SystemAccount, wire::Api};
@@ -105,15 +104,6 @@ impl SystemAccount {
         let what = format!("step-down of {}", target.name());
         let payload = self.request(&target.step_down(), &what, &target.body(), target.headers(), limit).await?;
         Api::read(&what, &payload)?.done(&what)
-    }
-
-    /// The same for many, so many at once.
-    pub async fn step_down_all(&self, targets: Vec<Target>, at_once: usize, limit: Duration) -> Vec<Moved> {
-        let moves = targets.into_iter().map(|target| async move {
-            let moved = self.step_down(&target, limit).await;
-            (target, moved)
-        });
-        stream::iter(moves).buffer_unordered(at_once.max(1)).collect().await
     }
 
     /// Who leads a stream or consumer now, by its leader's own answer; none while nobody leads. The meta leader is in what

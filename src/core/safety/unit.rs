@@ -1,0 +1,111 @@
+//! What a stop through the service manager would do to the server.
+
+use std::time::Duration;
+
+use super::{Candidate, Objection};
+use crate::core::view::{ServerView, StopSignal, View};
+
+/// How long a lame duck lasts where the configuration does not say (nats-server `const.go`, `DEFAULT_LAME_DUCK_DURATION`).
+const LAME_DUCK: Duration = Duration::from_secs(120);
+
+pub(super) fn judge(view: &View, candidate: &Candidate<'_>, found: &mut Vec<Objection>) {
+    let Some(server) = view.server(candidate.host) else { return };
+    let Ok(state) = &server.service else { return };
+    // Nothing runs that could be stopped the wrong way.
+    if server.varz.is_err() && state.pid.is_none() {
+        return;
+    }
+    let host = || candidate.host.to_owned();
+    if first(&state.stop_signals) == Some(&StopSignal::Kill) {
+        found.push(Objection::UnitKills { host: host() });
+    }
+    // Clients are gone before the stop: a lame duck without any ends at once.
+    if !candidate.evicts {
+        found.extend(cut(server, candidate));
+    }
+}
+
+/// The first signal that is understood: what comes before it may be anything, and what comes after it may come too late.
+pub(super) fn first(signals: &[StopSignal]) -> Option<&StopSignal> {
+    signals.iter().find(|signal| !matches!(signal, StopSignal::Other(_)))
+}
+
+/// The objection that a lame duck would be cut off, if clients are there to make it last.
+pub(super) fn cut(server: &ServerView, candidate: &Candidate<'_>) -> Option<Objection> {
+    let state = server.service.as_ref().ok()?;
+    if first(&state.stop_signals) != Some(&StopSignal::LameDuck) {
+        return None;
+    }
+    let lame_duck = lame_duck(server);
+    let unit = state.stop_timeout_ms.map(|ms| (ms, "TimeoutStopSec of its unit"));
+    let step = candidate.stop_limit.map(|limit| (crate::core::millis::of(limit), "the stop step's deadline"));
+    let (given_ms, by) = unit.into_iter().chain(step).min()?;
+    (given_ms <= lame_duck).then(|| Objection::LameDuckCut {
+        host: server.host.clone(),
+        lame_duck_ms: lame_duck,
+        given_ms,
+        by: by.into(),
+    })
+}
+
+/// The running lame duck duration, in milliseconds. A server reads it at its start only (a reload that changes it is refused,
+/// nats-server `reload.go`): where the file is younger than the process, either may be what runs, and the longer counts.
+fn lame_duck(server: &ServerView) -> u64 {
+    let default = crate::core::millis::of(LAME_DUCK);
+    let Ok(state) = &server.service else { return default };
+    let written = state.next.lame_duck_ms.unwrap_or(default);
+    match (&server.varz, state.next.config_at) {
+        (Ok(varz), Some(at)) if at <= varz.start => written,
+        _ => written.max(default),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::testing::{at, cluster};
+
+    /// A server whose unit sends `signals` and kills after `timeout` seconds, with a file that says `lame_duck` seconds and was
+    /// written `file` seconds from now; it runs for an hour.
+    fn check(
+        signals: &[StopSignal],
+        timeout: Option<u64>,
+        lame_duck: Option<u64>,
+        file: i64,
+        evicts: bool,
+        expected: &[&str],
+    ) {
+        let mut view = cluster(&["n1", "n2", "n3"]);
+        let state = view.servers[0].service.as_mut().unwrap();
+        state.stop_signals = signals.to_vec();
+        state.stop_timeout_ms = timeout.map(|s| s * 1000);
+        state.next.lame_duck_ms = lame_duck.map(|s| s * 1000);
+        state.next.config_at = Some(at(file));
+        let stop_limit = Some(Duration::from_secs(180));
+        let candidate = Candidate { host: "n1", expect_unready: false, evicts, stop_limit };
+        let mut found = Vec::new();
+        judge(&view, &candidate, &mut found);
+        assert_eq!(found.iter().map(Objection::name).collect::<Vec<_>>(), expected, "{found:?}");
+    }
+
+    #[test]
+    fn a_unit_that_gives_lame_duck_no_time_objects_unless_clients_leave_first() {
+        use StopSignal::{Interrupt, Kill, LameDuck, Other, Term};
+        let old = -7200;
+        // As published: 150 s for the 2 minutes of the default.
+        check(&[LameDuck, Term], Some(150), None, old, false, &[]);
+        check(&[LameDuck, Term], Some(90), None, old, false, &["lame-duck-cut"]);
+        check(&[LameDuck, Term], Some(90), None, old, true, &[]);
+        check(&[LameDuck, Term], Some(90), Some(30), old, false, &[]);
+        // Written after the start: the process may still run with the default.
+        check(&[LameDuck, Term], Some(90), Some(30), -60, false, &["lame-duck-cut"]);
+        // Longer than the step itself waits.
+        check(&[LameDuck, Term], None, Some(600), old, false, &["lame-duck-cut"]);
+        check(&[Other("sleep 1".into()), LameDuck], Some(90), None, old, false, &["lame-duck-cut"]);
+        // Units of 2.10.2 and others: no lame duck, so none is cut short.
+        check(&[Interrupt, LameDuck], Some(90), None, old, false, &[]);
+        check(&[Term], Some(90), None, old, false, &[]);
+        check(&[Kill], Some(90), None, old, true, &["unit-kills"]);
+        check(&[LameDuck, Kill], Some(150), None, old, true, &[]);
+    }
+}
