@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    gate::{Baseline, Waiting},
+    gate::{Baseline, Moving, Waiting},
     halt::Halt,
     order::Why,
     plan::Plan,
@@ -89,6 +89,9 @@ pub enum Event {
         of: u32,
         /// What is being waited for.
         waiting: Vec<Waiting>,
+        /// What moves meanwhile.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        moving: Option<Moving>,
     },
     /// A step ended well.
     StepFinished {
@@ -239,7 +242,7 @@ mod tests {
                 consented: vec![],
             },
             Event::StepStarted { host: host(), step: step("stop"), change: Some("r1-n2-stop".into()) },
-            Event::Looked { host: host(), step: step("gate"), good: 0, of: 3, waiting },
+            Event::Looked { host: host(), step: step("gate"), good: 0, of: 3, waiting, moving: None },
             Event::StepFinished { host: host(), step: step("gate"), took_ms: 1200, note: None },
             Event::TurnFinished { host: host(), took_ms: 4200, unready_ms: 900, version: Some("2.15.1".into()) },
             Event::Paused { for_ms: 1000 },

@@ -56,6 +56,11 @@ pub enum Cause {
         /// The streams, with their counts.
         streams: Vec<String>,
     },
+    /// The server started with an empty store, where it had one before.
+    StoreEmpty {
+        /// The line of its log that says so.
+        line: String,
+    },
     /// The server was ready, but did not stay so.
     NotSettled {
         /// The conditions that did not hold at the end.
@@ -78,6 +83,7 @@ impl Cause {
             Self::Renamed { .. } => "server-renamed",
             Self::NotReady { .. } => "not-ready",
             Self::DataShort { .. } => "data-short",
+            Self::StoreEmpty { .. } => "store-empty",
             Self::NotSettled { .. } => "not-settled",
         }
     }
@@ -105,6 +111,9 @@ impl Cause {
                 "{host} is back, but data is missing on it: {}",
                 streams.first().map_or("no stream named", String::as_str)
             ),
+            Self::StoreEmpty { .. } => {
+                format!("{host} started with an empty store; is its volume mounted, and store_dir the same?")
+            }
             Self::NotSettled { waiting } => format!("{host} became ready but did not stay so: {}", failed(waiting)),
         }
     }

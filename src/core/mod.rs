@@ -2,7 +2,6 @@
 //! to that, so every decision can be tested with plain values.
 
 pub mod assets;
-pub mod caught_up;
 pub mod diagnosis;
 pub mod drain;
 pub mod event;
@@ -19,6 +18,7 @@ pub mod safety;
 pub(crate) mod testing;
 pub mod version;
 pub mod view;
+pub mod witness;
 
 /// So many of a thing, in words.
 pub(crate) fn count_of(count: usize, what: &str) -> String {

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use crate::core::{
     diagnosis::evidence::Archive,
     drain::{Attached, StepDown},
-    gate::Look,
+    gate::{Look, Measure},
     halt::Evidence,
     view::{Failure, Seen, ServiceState, View},
 };
@@ -67,6 +67,9 @@ pub trait Fleet: Send + Sync {
     /// Gathers all evidence on one host in one round trip. `since` is the host's own clock at the start of the restart, where
     /// known. What can't be gathered is a failure in the archive; the call itself can't fail.
     fn collect(&self, host: &str, since: Option<Timestamp>, timeout: Duration) -> impl Future<Output = Archive> + Send;
+
+    /// How far a server is that recovers its store; empty where nothing can be seen.
+    fn recovery(&self, host: &str, timeout: Duration) -> impl Future<Output = Vec<Measure>> + Send;
 
     /// Gathers what is needed to tell why a server is not back. `since` is the host's own clock at the start of the
     /// restart, where known.

@@ -1,6 +1,12 @@
 //! Events in words, one line each.
 
-use crate::core::{count_of, event::Event, gate::Waiting, halt::Halt, safety::Objection};
+use crate::core::{
+    count_of,
+    event::Event,
+    gate::{Moving, Waiting},
+    halt::Halt,
+    safety::Objection,
+};
 
 /// How loud a line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +50,7 @@ pub fn line(event: &Event) -> Option<(Tone, String, String)> {
         Event::StepStarted { host, step, .. } if step == "settle" => say(Tone::Plain, host, "settling".into()),
         Event::StepStarted { .. } => None,
         Event::Looked { waiting, .. } if waiting.is_empty() => None,
-        Event::Looked { host, waiting, .. } => say(Tone::Wait, host, format!("waiting for {}", waiting_text(waiting))),
+        Event::Looked { host, waiting, moving, .. } => say(Tone::Wait, host, waits(waiting, moving.as_ref())),
         Event::StepFinished { host, step, took_ms, note } => match step.as_str() {
             "drain" => {
                 let note = note.as_deref().unwrap_or("nothing to do");
@@ -52,7 +58,11 @@ pub fn line(event: &Event) -> Option<(Tone, String, String)> {
             }
             "stop" => say(Tone::Plain, host, format!("stopped in {}", span(*took_ms))),
             "start" => say(Tone::Plain, host, format!("started in {}", span(*took_ms))),
-            "gate" => say(Tone::Good, host, format!("ready {} after its start", span(*took_ms))),
+            "gate" => {
+                let note = note.as_deref().map(|note| format!("; {note}")).unwrap_or_default();
+                say(Tone::Good, host, format!("ready {} after its start{note}", span(*took_ms)))
+            }
+            "settle" => note.as_deref().and_then(|note| say(Tone::Wait, host, note.to_owned())),
             _ => None,
         },
         Event::TurnFinished { host, took_ms, unready_ms, version } => {
@@ -96,6 +106,12 @@ pub fn end(event: &Event) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// A wait, in one line: for what, and what moves.
+pub fn waits(waiting: &[Waiting], moving: Option<&Moving>) -> String {
+    let moving = moving.map(|moving| format!("; {moving}")).unwrap_or_default();
+    format!("waiting for {}{moving}", waiting_text(waiting))
 }
 
 /// What a wait waits for, in one line.

@@ -7,6 +7,7 @@ mod gate;
 mod recorder;
 mod roll;
 pub mod shutdown;
+mod told;
 mod turn;
 
 pub use recorder::{RecordError, Recorder};

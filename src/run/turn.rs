@@ -20,6 +20,7 @@ use crate::{
         plan::Turn,
         playbook::Step,
         view::{FailureKind, Phase},
+        witness::Witness,
     },
     fleet::{Action, Change, Changed, Fleet},
 };
@@ -47,6 +48,8 @@ pub(super) struct Passage {
     pub(super) version_before: Option<String>,
     /// JetStream's assets before the turn.
     pub(super) assets: Option<Assets>,
+    /// What was on the server before; none without JetStream.
+    pub(super) witness: Option<Witness>,
     /// The gate, which remembers across gate and settle.
     pub(super) gate: Gate,
     /// When the server was told to stop.
@@ -61,6 +64,8 @@ pub(super) struct Passage {
     pub(super) look_timeout: Duration,
     /// What runs now.
     pub(super) version: Option<String>,
+    /// The digest of its configuration.
+    pub(super) config_digest: Option<String>,
 }
 
 /// Takes one turn.
@@ -81,6 +86,7 @@ pub(super) async fn take<F: Fleet>(
         server_name: turn.server_name.clone(),
         server_id: baseline.server_id.clone(),
         version_before: turn.version.clone(),
+        witness: assets.clone().map(|assets| Witness::new(&turn.server_name, assets, baseline.errors.clone())),
         assets,
         gate: Gate::new(if stops { baseline } else { baseline.of_any_process() }, looks.unwrap_or(1)),
         down_since: None,
@@ -89,6 +95,7 @@ pub(super) async fn take<F: Fleet>(
         deadline: None,
         look_timeout: Duration::from_secs(3),
         version: None,
+        config_digest: None,
     };
     for step in roller.run.plan.steps.clone() {
         let step_began = Instant::now();
@@ -107,7 +114,8 @@ pub(super) async fn take<F: Fleet>(
         match (&step, change) {
             (Step::Drain(step), _) => note = Some(drain::drain(roller, &passage, step).await?),
             (Step::Stop(stop), Some(id)) => {
-                passage.down_since = Some(step_began);
+                gate::before_stop(roller, &mut passage).await?;
+                passage.down_since = Some(Instant::now());
                 let change = Change { id, what: Action::Stop, limit: stop.deadline };
                 carry_out(roller, &mut passage, &change, "stop").await?;
                 stopped(roller, &passage, step_began, stop.deadline).await?;
@@ -116,7 +124,7 @@ pub(super) async fn take<F: Fleet>(
                 let change = Change { id, what: Action::Start, limit: start.deadline };
                 carry_out(roller, &mut passage, &change, "start").await?;
             }
-            (Step::Gate(step), _) => gate::wait(roller, &mut passage, step).await?,
+            (Step::Gate(step), _) => note = gate::wait(roller, &mut passage, step).await?,
             (Step::Settle(step), _) => gate::settle(roller, &mut passage, step).await?,
             (Step::Stop(_) | Step::Start(_), None) => {}
         }

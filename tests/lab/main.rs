@@ -16,5 +16,6 @@ mod plain;
 mod process;
 mod relay;
 mod signals;
+mod traps;
 mod watched;
 mod ways;

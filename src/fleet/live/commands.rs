@@ -298,6 +298,18 @@ fn collector() -> String {
     script
 }
 
+/// What the server's process has read so far, in bytes; none where the manager does not tell its process.
+pub fn bytes_read(service: &Service, become_: Become) -> Option<Remote> {
+    let Service::Systemd { unit } = service else { return None };
+    Some(Remote::new("bytes read", BYTES_READ, vec![unit.clone()], become_ == Become::Sudo))
+}
+
+/// `rchar` counts what comes from the page cache too (proc(5)), as most of a restart's reading does.
+const BYTES_READ: &str = r#"
+pid=$(systemctl show --property=MainPID --value -- "$1") || exit
+sed -n 's/^rchar: //p' "/proc/$pid/io"
+"#;
+
 /// One GET by the host's own curl, where sshd allows no forwarding. Prints the body and then the status on a line.
 pub fn curl(url: &str, limit: Duration) -> Remote {
     let limit = limit.as_secs().max(1).to_string();

@@ -21,6 +21,7 @@ use crate::{
     config::inventory::{self, Service},
     core::{
         assets::ServerAssets,
+        gate::{Measure, Moves},
         view::{ClientPort, Failure, FailureKind, Health, Peer, Seen, ServerView, ServiceState, Varz},
     },
     fleet::{Change, Changed},
@@ -242,6 +243,24 @@ impl Host {
         let at = Timestamp::now();
         let varz = self.varz(limit).await?;
         jsz::gather(&Monitored { host: self, limit }, &varz.server_name, at).await
+    }
+
+    /// How far its server's recovery is; empty where nothing of it can be seen.
+    pub async fn recovery(&self, limit: Duration) -> Vec<Measure> {
+        let restored = async {
+            let (_, body) = self.monitor.get("/jsz", limit).await.ok()?;
+            jsz::parse(body.as_bytes()).ok()
+        };
+        let read = async {
+            let remote = commands::bytes_read(&self.inventory.service, self.inventory.become_)?;
+            self.connection.run(&remote, limit).await.ok()?.stdout.trim().parse::<u64>().ok()
+        };
+        let (restored, read) = tokio::join!(restored, read);
+        let measure = |what, value| Measure { what, value, of: None };
+        let restored = restored
+            .into_iter()
+            .flat_map(|jsz| [measure(Moves::Streams, jsz.streams), measure(Moves::Messages, jsz.messages)]);
+        restored.chain(read.map(|bytes| measure(Moves::BytesRead, bytes))).collect()
     }
 
     /// Where clients connect, as a URL, by the inventory: its client URL, or 4222 at the host's address.

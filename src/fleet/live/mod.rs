@@ -33,7 +33,7 @@ use crate::{
         assets::{Assets, assemble},
         diagnosis::evidence::Archive,
         drain::{Attached, AttachedKind, StepDown},
-        gate::Look,
+        gate::{Look, Measure},
         halt::{Evidence, health_words},
         view::{Failure, FailureKind, Seen, ServerView, ServiceState, View},
     },
@@ -230,6 +230,13 @@ impl Fleet for Live {
         match self.host(host) {
             Ok(target) => target.collect(since, timeout).await,
             Err(failure) => Archive::unknown(host, self.now(), &failure),
+        }
+    }
+
+    async fn recovery(&self, host: &str, timeout: Duration) -> Vec<Measure> {
+        match self.host(host) {
+            Ok(target) => target.recovery(timeout).await,
+            Err(_) => Vec::new(),
         }
     }
 
