@@ -3,6 +3,7 @@
 
 pub mod assets;
 pub mod caught_up;
+pub mod conf;
 pub mod diagnosis;
 pub mod drain;
 pub mod event;

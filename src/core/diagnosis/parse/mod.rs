@@ -16,6 +16,7 @@ use super::{
         Archive, Binary, ConfigFile, ConfigTest, ConfigText, EnvironmentVariable, Gap, HostFacts, Listener, Reach,
         ReachRole, StoreShape, StreamShape, VERSION, not_asked,
     },
+    settings::Settings,
     tls,
 };
 use crate::core::view::{Exit, Failure, FailureKind, Seen};
@@ -112,7 +113,8 @@ pub fn archive(asked: &Asked, output: &[u8]) -> Archive {
     let offset = one(&machine, "zone").map_or(0, zone_seconds);
     let unit = unit::unit(&tagged);
     let as_root = one(&machine, "uid") == Some("0");
-    Archive {
+    let (tls_files, chains) = tls::files(tagged.lines("x"));
+    let mut archive = Archive {
         v: VERSION,
         host: asked.host.clone(),
         server_name: asked.server_name.clone(),
@@ -137,8 +139,8 @@ pub fn archive(asked: &Asked, output: &[u8]) -> Archive {
             Err(because(&gaps, "listeners"))
         },
         paths: paths::paths(&tagged).ok_or_else(|| because(&gaps, "config")),
-        tls_files: if tagged.has("x0") { Ok(tls::files(tagged.lines("x")).0) } else { Err(because(&gaps, "config")) },
-        tls_blocks: Err(not_asked("the configuration was not read")),
+        tls_files: if tagged.has("x0") { Ok(tls_files) } else { Err(because(&gaps, "config")) },
+        tls_blocks: Err(not_asked("the configuration could not be read")),
         store: store(&tagged).unwrap_or_else(|| Err(because(&gaps, "store"))),
         reach: if tagged.has("r0") {
             Ok(tagged.lines("r").filter_map(reach).collect())
@@ -153,7 +155,11 @@ pub fn archive(asked: &Asked, output: &[u8]) -> Archive {
             }
             gaps
         },
+    };
+    if let Some(settings) = Settings::of(&archive) {
+        archive.tls_blocks = Ok(tls::blocks(&settings, &archive, &chains));
     }
+    archive
 }
 
 fn gaps(tagged: &Tagged<'_>) -> Vec<Gap> {
@@ -361,3 +367,6 @@ fn store(tagged: &Tagged<'_>) -> Option<Seen<Option<StoreShape>>> {
         foreign: tagged.lines("sf").map(str::to_owned).collect(),
     })))
 }
+
+#[cfg(test)]
+mod tests;
