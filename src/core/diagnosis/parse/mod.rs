@@ -129,7 +129,8 @@ pub fn archive(asked: &Asked, output: &[u8]) -> Archive {
         } else {
             Err(because(&gaps, "kernel log"))
         },
-        binary: binary(&tagged).ok_or_else(|| because(&gaps, "binary")),
+        binary: binary(&tagged, unit.as_ref().ok().and_then(|unit| unit.user.as_deref()))
+            .ok_or_else(|| because(&gaps, "binary")),
         config: config(&tagged).ok_or_else(|| because(&gaps, "config")),
         config_test: config_test(&tagged, unit.as_ref().ok().and_then(|unit| unit.user.as_deref()))
             .ok_or_else(|| because(&gaps, "configuration test")),
@@ -138,7 +139,8 @@ pub fn archive(asked: &Asked, output: &[u8]) -> Archive {
         } else {
             Err(because(&gaps, "listeners"))
         },
-        paths: paths::paths(&tagged).ok_or_else(|| because(&gaps, "config")),
+        paths: paths::paths(&tagged, unit.as_ref().ok().and_then(|unit| unit.user.as_deref()))
+            .ok_or_else(|| because(&gaps, "config")),
         tls_files: if tagged.has("x0") { Ok(tls_files) } else { Err(because(&gaps, "config")) },
         tls_blocks: Err(not_asked("the configuration could not be read")),
         store: store(&tagged).unwrap_or_else(|| Err(because(&gaps, "store"))),
@@ -212,14 +214,16 @@ fn zone_seconds(text: &str) -> i64 {
     sign * ((number / 100) * 3600 + (number % 100) * 60)
 }
 
-fn binary(tagged: &Tagged<'_>) -> Option<Binary> {
+fn binary(tagged: &Tagged<'_>, service_user: Option<&str>) -> Option<Binary> {
+    // What another user may execute tells nothing of the service.
+    let as_service = service_user.is_none() || tagged.first("pu") == service_user;
     let fields = tagged.fields("b");
     let said: Vec<&str> = fields.get("version").into_iter().flatten().copied().collect();
     let version = said.iter().find_map(|line| line.strip_prefix("nats-server: v"));
     Some(Binary {
         path: text(&fields, "path")?,
         exists: one(&fields, "exists") == Some("1"),
-        executable: one(&fields, "executable").map(|text| text == "1"),
+        executable: one(&fields, "executable").map(|text| text == "1").filter(|_| as_service),
         arch: one(&fields, "elf").and_then(elf_machine),
         size: number(&fields, "size"),
         version: version.map(|text| format!("v{}", text.trim())),

@@ -259,7 +259,7 @@ function secret_line(text,    words, n, i) {
     sub(/^[ \t]+/, "", words[i]); sub(/[ \t]+$/, "", words[i])
     if (length(words[i]) >= 8) secret(words[i])
   }
-  n = split(text, words, /[][ \t"',;:={}()]+/)
+  n = split(text, words, /[][ \t"',;:={}()@]+/)
   if (n > 200) n = 200
   for (i = 1; i <= n; i++) if (length(words[i]) >= 8 || words[i] ~ /[0-9A-Z]/) secret(words[i])
 }
