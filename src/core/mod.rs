@@ -2,6 +2,7 @@
 //! to that, so every decision can be tested with plain values.
 
 pub mod assets;
+pub mod conf;
 pub mod diagnosis;
 pub mod drain;
 pub mod event;

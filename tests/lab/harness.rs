@@ -320,6 +320,22 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// The nats-server programs of the lab, the oldest version first.
+pub fn binaries() -> Option<Vec<PathBuf>> {
+    let home = std::env::var("HOME").map(|home| format!("{home}/.cache"));
+    let cache = std::env::var("XDG_CACHE_HOME").or(home).unwrap_or_default();
+    let directory = std::env::var("ROLLGATE_LAB_DIR").unwrap_or_else(|_| format!("{cache}/rollgate-lab"));
+    let mut found: Vec<PathBuf> = std::fs::read_dir(format!("{directory}/bin"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("nats-server-")))
+        .collect();
+    found.sort();
+    if found.is_empty() { skipped(&format!("no nats-server in {directory}/bin")) } else { Some(found) }
+}
+
 fn script() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/lab")
 }

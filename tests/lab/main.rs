@@ -6,7 +6,9 @@
 mod accounts;
 mod assets;
 mod clean;
+mod conf;
 mod controller;
+mod evidence;
 mod faults;
 mod harness;
 mod jetstream;
