@@ -4,12 +4,15 @@
 
 mod drain;
 mod gate;
+mod lock;
 mod recorder;
+mod resume;
 mod roll;
 pub mod shutdown;
 mod turn;
 
 pub use recorder::{RecordError, Recorder};
+pub use resume::Resume;
 pub use roll::{Outcome, Run, RunError, roll};
 
 use std::time::Duration;

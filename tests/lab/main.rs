@@ -7,6 +7,7 @@ mod accounts;
 mod assets;
 mod clean;
 mod controller;
+mod crash;
 mod faults;
 mod harness;
 mod jetstream;
