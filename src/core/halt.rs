@@ -35,6 +35,16 @@ pub enum Cause {
         /// The last failure.
         failure: Failure,
     },
+    /// The cluster's lock is not with this run any more: it touches nothing more.
+    LockLost {
+        /// Who has it, or why it could not be confirmed.
+        detail: String,
+    },
+    /// The journal found no room: it has what was kept for this halt, and no more.
+    JournalFull {
+        /// What its writing said.
+        detail: String,
+    },
     /// The restarted process is gone.
     ProcessGone,
     /// The restarted process died and its manager starts it again and again.
@@ -78,6 +88,8 @@ impl Cause {
             Self::StillRunning => "still-running",
             Self::Killed => "killed",
             Self::HostLost { .. } => "host-lost",
+            Self::LockLost { .. } => "lock-lost",
+            Self::JournalFull { .. } => "journal-full",
             Self::ProcessGone => "process-gone",
             Self::CrashLoop => "crash-loop",
             Self::Renamed { .. } => "server-renamed",
@@ -103,6 +115,8 @@ impl Cause {
             Self::StillRunning => format!("{host} still runs after it was stopped"),
             Self::Killed => format!("{host} was killed by its service manager before it had stopped"),
             Self::HostLost { failure } => format!("contact with {host} was lost during its {step}: {failure}"),
+            Self::LockLost { detail } => format!("the {step} of {host} was left: {detail}"),
+            Self::JournalFull { detail } => format!("{host} was not begun: the journal finds no room: {detail}"),
             Self::ProcessGone => format!("{host} was started, but its process is gone"),
             Self::CrashLoop => format!("{host} was started, but its process died, and its manager keeps starting it"),
             Self::Renamed { expected, found } => format!("{host} came back as server {found} instead of {expected}"),
@@ -225,7 +239,7 @@ impl Halt {
 
     /// Whether the halted server itself may be down by our hand.
     pub fn touched(&self) -> bool {
-        !matches!(self.cause, Cause::Unsafe { .. })
+        !matches!(self.cause, Cause::Unsafe { .. }) && self.step != "observe"
     }
 }
 

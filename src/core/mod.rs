@@ -9,12 +9,14 @@ pub mod event;
 pub mod gate;
 pub mod halt;
 pub mod health;
+pub mod lock;
 pub mod notable;
 pub mod order;
 pub mod plan;
 pub mod playbook;
 pub mod progress;
 pub mod safety;
+pub mod settle;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod version;

@@ -22,6 +22,16 @@ impl<W: Write + Send> Lines<W> {
     pub fn new(out: W) -> Self {
         Self { out, zone: TimeZone::system() }
     }
+
+    /// A text of its own between the lines.
+    pub fn say(&mut self, text: &str) {
+        let _ = writeln!(self.out, "{text}");
+    }
+
+    /// What was written to.
+    pub fn into_inner(self) -> W {
+        self.out
+    }
 }
 
 impl<W: Write + Send> Reporter for Lines<W> {

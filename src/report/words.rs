@@ -6,6 +6,7 @@ use crate::core::{
     gate::{Moving, Waiting},
     halt::Halt,
     safety::Objection,
+    settle::Standing,
 };
 
 /// How loud a line is.
@@ -29,10 +30,24 @@ pub fn line(event: &Event) -> Option<(Tone, String, String)> {
             let text = format!("{} of {} on {}", plan.playbook, count_of(plan.turns_allowed(), "server"), plan.cluster);
             say(Tone::Plain, "", text)
         }
+        Event::Resumed { left, replanned, .. } => {
+            let left = left.as_deref().unwrap_or("left by a controller that died");
+            let plan = if replanned.is_some() { ", with a new plan for the rest" } else { "" };
+            say(Tone::Plain, "", format!("going on with a run that was {left}{plan}"))
+        }
+        Event::Settled { host, standing, facts, .. } => {
+            let words = match standing {
+                Standing::Untouched => "was not touched yet",
+                Standing::Stopping => "is being stopped",
+                Standing::Down => "is down by our hand",
+                Standing::Back => "was restarted already",
+            };
+            say(Tone::Plain, host, format!("{words} ({facts})"))
+        }
         Event::SafetyWaiting { host, objections } => {
             say(Tone::Wait, host, format!("not safe yet: {}", objections_text(objections)))
         }
-        Event::TurnStarted { host, number, of, why, consented, baseline } => {
+        Event::TurnStarted { host, number, of, why, consented, baseline, .. } => {
             let why: Vec<_> = why.iter().map(ToString::to_string).collect();
             let mut text = format!("turn {number} of {of} ({})", why.join(", "));
             if !consented.is_empty() {
@@ -76,7 +91,11 @@ pub fn line(event: &Event) -> Option<(Tone, String, String)> {
             say(Tone::Wait, "", text)
         }
         Event::StopRequested { signal, at_once: true } => say(Tone::Bad, "", format!("{signal}: stopping at once")),
-        Event::Finished { .. } | Event::Halted { .. } | Event::Refused { .. } | Event::Interrupted { .. } => None,
+        Event::Finished { .. }
+        | Event::Halted { .. }
+        | Event::Refused { .. }
+        | Event::Aborted { .. }
+        | Event::Interrupted { .. } => None,
     }
 }
 
@@ -90,8 +109,14 @@ pub fn end(event: &Event) -> Option<String> {
             }
             Some(text)
         }
+        Event::Aborted { host, done, untouched } => {
+            let mut text = format!("closed; done: {}; untouched: {}", list(done), list(untouched));
+            if let Some(host) = host {
+                text.push_str(&format!("; {host} was left in its turn"));
+            }
+            Some(text)
+        }
         Event::Interrupted { in_doubt, done, untouched, next } => {
-            let list = |hosts: &[String]| if hosts.is_empty() { "none".to_owned() } else { hosts.join(", ") };
             let mut text = format!("interrupted; done: {}; untouched: {}", list(done), list(untouched));
             if let Some(doubt) = in_doubt {
                 text.push_str(&format!(
@@ -106,6 +131,10 @@ pub fn end(event: &Event) -> Option<String> {
         }
         _ => None,
     }
+}
+
+fn list(hosts: &[String]) -> String {
+    if hosts.is_empty() { "none".to_owned() } else { hosts.join(", ") }
 }
 
 /// A wait, in one line: for what, and what moves.

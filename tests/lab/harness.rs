@@ -168,9 +168,17 @@ impl Lab {
         self.spawn(args).wait(WIDE)
     }
 
-    /// Runs rollgate and leaves it to the test. It has no terminal.
+    /// Runs rollgate and leaves it to the test. It has no terminal. What an earlier roll of the test left is closed by a
+    /// new one.
     pub fn spawn(&self, args: &[&str]) -> Running {
-        Running::start(self.rollgate_command(args), &self.state())
+        let rolls = ["run", "restart", "upgrade", "reload", "reboot"].contains(args.first().unwrap_or(&""));
+        let more: &[&str] = if rolls { &["--close-unfinished"] } else { &[] };
+        Running::start(self.rollgate_command(&[args, more].concat()), &self.state())
+    }
+
+    /// Runs rollgate to its end with these arguments and no others.
+    pub fn plainly(&self, args: &[&str]) -> Ended {
+        Running::start(self.rollgate_command(args), &self.state()).wait(WIDE)
     }
 
     /// The command line of rollgate in the lab's network.

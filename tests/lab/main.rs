@@ -8,6 +8,7 @@ mod assets;
 mod clean;
 mod conf;
 mod controller;
+mod crash;
 mod evidence;
 mod faults;
 mod harness;

@@ -12,6 +12,7 @@ use tokio::{
 
 use super::{
     change, client_port, commands, jsz,
+    lock::{self, Fence},
     monitor::{self, Forwarder, Monitor, Sockets, Way},
     service,
     ssh::{Connection, Output},
@@ -179,10 +180,37 @@ impl Host {
     ///
     /// # Errors
     /// The host can't be reached or would not run it.
-    pub async fn change(&self, change: &Change, wait: Duration) -> Result<Changed, Failure> {
-        let remote = commands::change(&self.inventory.service, self.inventory.become_, change, wait);
+    pub async fn change(&self, change: &Change, fence: &Fence, wait: Duration) -> Result<Changed, Failure> {
+        let remote = commands::change(&self.inventory.service, self.inventory.become_, change, fence, wait);
         let output = self.connection.run(&remote, wait + CHANGE_MARGIN).await?;
         change::parse(&output)
+    }
+
+    /// See [`Fleet::record`](crate::fleet::Fleet::record).
+    ///
+    /// # Errors
+    /// The host can't be reached or would not tell.
+    pub async fn record(&self, id: &str, limit: Duration) -> Seen<Option<Changed>> {
+        let output = self.connection.run(&commands::record(id, self.inventory.become_), limit).await?;
+        change::parse_record(&output)
+    }
+
+    /// Removes the records of a run's changes.
+    ///
+    /// # Errors
+    /// The host can't be reached or would not do it.
+    pub async fn clear(&self, run: &str, limit: Duration) -> Seen<()> {
+        let output = self.connection.run(&commands::clear(run, self.inventory.become_), limit).await?;
+        if output.stdout.trim() == "cleared" { Ok(()) } else { Err(change::refused(&output)) }
+    }
+
+    /// One round of the cluster's lock.
+    ///
+    /// # Errors
+    /// The host can't be reached or would not do it.
+    pub async fn lock(&self, verb: commands::Verb<'_>, limit: Duration) -> Seen<lock::Answer> {
+        let remote = commands::lock(&self.inventory.service, self.inventory.become_, verb);
+        lock::parse(&self.connection.run(&remote, limit).await?)
     }
 
     /// What its server says over the monitoring port; the service is not asked.
