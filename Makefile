@@ -29,6 +29,7 @@ lint:
 
 bench:
 	@tests/lab/bench.sh
+	@cargo run --release --quiet --example plan-scale
 
 lab:
 	@$(LAB) up play --hosts $(HOSTS) --nats $(NATS)
