@@ -2,11 +2,13 @@
 
 mod args;
 mod check;
+mod diagnose;
 mod error;
 mod explain;
 mod output;
 mod plan;
 mod playbook;
+mod preflight;
 mod roll;
 mod schema;
 mod status;
@@ -53,6 +55,10 @@ enum Verb {
     Run(roll::RunArgs),
     /// List, show and check playbooks.
     Playbook(playbook::PlaybookArgs),
+    /// Tell why a server is not ready: the root cause, its proof, the remedy. Changes nothing.
+    Diagnose(diagnose::Diagnose),
+    /// Tell, on the host itself, whether its server could start. For ExecStartPre= and entrypoints.
+    Preflight(preflight::Preflight),
     /// Explain a code of a diagnosis, or list all codes.
     Explain(explain::Explain),
     /// Show the cluster as it is now.
@@ -104,6 +110,8 @@ fn run(verb: Verb) -> Result<Code, Error> {
         Verb::Restart(args) => block_on(roll::restart(args)),
         Verb::Run(args) => block_on(roll::run(args)),
         Verb::Playbook(args) => playbook::run(&args),
+        Verb::Diagnose(args) => block_on(diagnose::run(args)),
+        Verb::Preflight(args) => block_on(preflight::run(args)),
         Verb::Explain(args) => explain::run(&args),
         Verb::Status(args) => block_on(status::run(args)),
         Verb::Schema(args) => schema::schema(&args),

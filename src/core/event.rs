@@ -13,7 +13,7 @@ use super::{
 };
 
 /// The version of the envelope and of the events in it. It grows when a reader of the old form would misread the new.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// An event with its place in the run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -212,7 +212,7 @@ mod tests {
             step: "gate".into(),
             cause: Cause::CrashLoop,
             after_ms: 900,
-            evidence: None,
+            diagnosis: None,
             serving: Some(Serving::of(&view)),
             done: vec!["n1".into()],
             untouched: vec![],

@@ -13,7 +13,6 @@ use crate::core::{
     diagnosis::evidence::Archive,
     drain::{Attached, StepDown},
     gate::Look,
-    halt::Evidence,
     view::{Failure, Seen, ServiceState, View},
 };
 
@@ -67,15 +66,6 @@ pub trait Fleet: Send + Sync {
     /// Gathers all evidence on one host in one round trip. `since` is the host's own clock at the start of the restart, where
     /// known. What can't be gathered is a failure in the archive; the call itself can't fail.
     fn collect(&self, host: &str, since: Option<Timestamp>, timeout: Duration) -> impl Future<Output = Archive> + Send;
-
-    /// Gathers what is needed to tell why a server is not back. `since` is the host's own clock at the start of the
-    /// restart, where known.
-    fn evidence(
-        &self,
-        host: &str,
-        since: Option<Timestamp>,
-        timeout: Duration,
-    ) -> impl Future<Output = Evidence> + Send;
 }
 
 /// A change to one host.

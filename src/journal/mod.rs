@@ -111,7 +111,7 @@ mod tests {
         let text = std::fs::read_to_string(journal.path()).unwrap();
         assert_eq!(
             text.lines().next().unwrap(),
-            r#"{"v":1,"run":"r1","seq":0,"at":"2026-11-22T12:00:00Z","event":"paused","for_ms":5}"#
+            r#"{"v":2,"run":"r1","seq":0,"at":"2026-11-22T12:00:00Z","event":"paused","for_ms":5}"#
         );
     }
 

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::{
     OBSERVE_TIMEOUT,
+    doom::Doom,
     roll::{Roller, Stop},
     turn::Passage,
 };
@@ -45,6 +46,7 @@ pub(super) async fn wait<F: Fleet>(
     let mut told = Told::new("gate", step.looks);
     let mut delays = delays(step);
     let mut last = Vec::new();
+    let mut doom = Doom::new();
     loop {
         let verdict = look(roller, passage, began, deadline).await?;
         match verdict {
@@ -57,6 +59,9 @@ pub(super) async fn wait<F: Fleet>(
                     delays = self::delays(step);
                 }
                 told.tell(roller, passage, &waiting)?;
+                if let Some(cause) = doom.ask(roller, passage, &waiting, began).await? {
+                    return Err(roller.halt(&passage.host, "gate", cause, passage.started, began.elapsed()).await);
+                }
                 last = waiting;
             }
             None => {}
