@@ -8,7 +8,7 @@ use super::output;
 use crate::{
     config::{ConfigErrors, inventory::SelectError, playbook::PlaybookError},
     core::view::Failure,
-    journal::LockError,
+    journal::{JournalError, LockError},
 };
 
 /// The exit codes. Scripts depend on them.
@@ -86,6 +86,12 @@ impl Error {
         self
     }
 
+    /// The same with another exit code.
+    #[must_use]
+    pub fn with(self, code: Code) -> Self {
+        Self { code, ..self }
+    }
+
     /// The exit code.
     pub fn code(&self) -> Code {
         self.code
@@ -139,8 +145,16 @@ impl From<LockError> for Error {
     fn from(error: LockError) -> Self {
         match &error {
             LockError::Held { .. } => Self::plain(Code::Locked, error.to_string()),
-            LockError::Io { .. } => Self::internal(error),
+            // Nothing was touched: the lock comes first.
+            LockError::Io { .. } => Self::internal(error).with(Code::Refused),
         }
+    }
+}
+
+impl From<JournalError> for Error {
+    /// A journal that can't be used says nothing of the cluster: nothing is touched on its word.
+    fn from(error: JournalError) -> Self {
+        Self::plain(Code::Refused, error.to_string())
     }
 }
 

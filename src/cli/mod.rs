@@ -1,17 +1,24 @@
 //! The command line: one file a verb. Parses, asks, and turns every end into an exit code.
 
+mod abort;
 mod args;
 mod check;
 mod diagnose;
 mod error;
 mod explain;
+mod history;
+mod hold;
+mod open;
 mod output;
 mod plan;
 mod playbook;
 mod preflight;
+mod resume;
 mod roll;
 mod schema;
+mod show;
 mod status;
+mod unlock;
 
 use std::{path::Path, process::ExitCode};
 
@@ -36,10 +43,10 @@ Exit codes:
   1    internal error
   2    usage or configuration
   3    refused, nothing was touched
-  4    halted; the message says where, why, and how to go on
+  4    halted; the message says where, why, and how to go on (`rollgate resume`)
   5    another run is under way
   6    a host or the cluster can't be reached
-  130  interrupted at a safe point
+  130  interrupted; `rollgate resume` goes on
 
 Documentation: the README, and the comments in the playbooks (`rollgate schema` for editors).";
 
@@ -61,6 +68,16 @@ enum Verb {
     Preflight(preflight::Preflight),
     /// Explain a code of a diagnosis, or list all codes.
     Explain(explain::Explain),
+    /// Go on with a run that was left: halted, interrupted, or killed. Settles first what became of the turn under way.
+    Resume(resume::ResumeArgs),
+    /// Close a run that was left, and remove its traces from the hosts. Touches no server.
+    Abort(abort::AbortArgs),
+    /// List the runs.
+    History(history::HistoryArgs),
+    /// Tell what happened in a run, with reasons and evidence.
+    Show(show::ShowArgs),
+    /// Take the cluster's lock away from a run that will not come back.
+    Unlock(unlock::UnlockArgs),
     /// Show the cluster as it is now.
     Status(status::Status),
     /// Print the JSON Schema of a file format, for editors.
@@ -113,6 +130,11 @@ fn run(verb: Verb) -> Result<Code, Error> {
         Verb::Diagnose(args) => block_on(diagnose::run(args)),
         Verb::Preflight(args) => block_on(preflight::run(args)),
         Verb::Explain(args) => explain::run(&args),
+        Verb::Resume(args) => block_on(resume::run(args)),
+        Verb::Abort(args) => block_on(abort::run(args)),
+        Verb::History(args) => history::run(&args),
+        Verb::Show(args) => show::run(&args),
+        Verb::Unlock(args) => block_on(unlock::run(args)),
         Verb::Status(args) => block_on(status::run(args)),
         Verb::Schema(args) => schema::schema(&args),
         Verb::Completions(args) => schema::completions(&args, &mut Cli::command()),

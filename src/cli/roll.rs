@@ -2,7 +2,7 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use clap::{Args, ValueEnum};
@@ -11,17 +11,14 @@ use jiff::Timestamp;
 use super::{
     Code, Error,
     args::{Limits, Parameters, Target, shell_word},
-    output, plan,
+    hold::{self, Wait},
+    open, output, plan,
 };
 use crate::{
-    config::{
-        Inventory, Playbook,
-        inventory::{Cluster, Selection},
-        playbook::Given,
-    },
-    core::{event::Event, plan::Plan},
-    fleet::live::Live,
-    journal::{Journal, Lock, StateDir, run_id},
+    config::{Inventory, Playbook, inventory::Selection, playbook::Given},
+    core::{event::Event, lock::LockRefusal, plan::Plan},
+    fleet::{Fleet, live::Live},
+    journal::{FILE_NAME, Journal, StateDir, run_id},
     report::{Bars, JsonLines, Lines, Reporter, end, render_halt},
     run::{self as runner, Outcome, Recorder, Run, shutdown},
 };
@@ -54,13 +51,18 @@ struct RollArgs {
     /// Don't ask. Without a terminal a change is refused unless this is given.
     #[arg(short, long)]
     yes: bool,
+    #[command(flatten)]
+    wait: Wait,
+    /// Close an unfinished run of the cluster first, as `abort` does. Otherwise it refuses a new one.
+    #[arg(long)]
+    close_unfinished: bool,
     /// The form of what is told on the way.
     #[arg(short, long, value_enum, default_value_t)]
     output: Stream,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Default)]
-enum Stream {
+pub(super) enum Stream {
     /// Bars on a terminal, plain lines elsewhere.
     #[default]
     Text,
@@ -117,34 +119,61 @@ impl Job<'_> {
     async fn roll(&self, verb: &str, several: bool) -> Result<Code, Error> {
         let name = &self.selection.cluster.name;
         let id = run_id(Timestamp::now(), RandomState::new().hash_one(name));
-        let holder = format!("run {id}, pid {}, since {:.0}", std::process::id(), Timestamp::now());
-        let _lock = Lock::take(&self.state.lock(&lock_key(&self.selection.cluster)), &holder).map_err(|error| {
-            Error::from(error).hint(format!("two runs on {name} at once could take two servers down"))
-        })?;
+        let lock = hold::here(self.state, &self.selection.cluster, &id, self.args.wait).await?;
+        let open = open::of_cluster(self.state, &self.selection.cluster)?;
+        if let (Some(run), false) = (open.first(), self.args.close_unfinished) {
+            return Err(run.refuses(&self.args.target.inventory));
+        }
+        let claim = hold::claim(&lock, &id, format!("{} of {name}", self.playbook.name));
         let fleet = Live::new(&self.selection.cluster).await?;
-        let plan = plan::make(&fleet, self.selection, self.playbook, output::note).await;
+        let held = hold::hosts(&fleet, &claim, self.args.wait).await;
+        if let Err(refusal @ LockRefusal::Held { .. }) = &held {
+            return Err(hold::refused(refusal, name));
+        }
+        if held.is_ok() {
+            for run in &open {
+                run.close(self.state, &fleet).await?;
+            }
+        }
+        let code = self.roll_locked(&fleet, held, id, verb, several).await;
+        fleet.release(hold::TIMEOUT).await;
+        code
+    }
+
+    /// The roll with the lock in hand; or without it where too few hosts answered, which the plan may explain better.
+    async fn roll_locked(
+        &self,
+        fleet: &Live,
+        held: Result<(), LockRefusal>,
+        id: String,
+        verb: &str,
+        several: bool,
+    ) -> Result<Code, Error> {
+        let name = &self.selection.cluster.name;
+        let plan = plan::make(fleet, self.selection, self.playbook, output::note).await;
         if let Some(code) = self.refused(&plan) {
             return Ok(code);
         }
-        self.consent(&plan)?;
+        held.map_err(|refusal| hold::refused(&refusal, name))?;
+        consent(&plan, self.args.yes, self.args.output)?;
+        // The operator may have taken their time.
+        fleet.renew(hold::TIMEOUT).await.map_err(|refusal| hold::refused(&refusal, name))?;
         let journal = Journal::create(&self.state.run(&id)).map_err(|error| {
             let text = format!("the journal can't be created in {}: {error}", self.state.run(&id).display());
             Error::plain(Code::Refused, text)
                 .hint("nothing was touched; set XDG_STATE_HOME to a directory that can be written")
         })?;
-        let path = journal.path().to_owned();
-        let wishes = shutdown::listen().map_err(Error::internal)?;
-        let mut recorder = Recorder::new(id, Box::new(journal), self.reporters());
+        let recorder = Recorder::new(id.clone(), Box::new(journal), reporters(self.args.output));
         let run = Run {
             plan,
             inventory: self.inventory.digest.clone(),
+            cluster_key: hold::key(&self.selection.cluster),
+            resume: None,
             again: self.args.target.command(verb, name, several),
+            go_on: open::go_on(&self.args.target.inventory, &id),
             status: self.args.target.command("status", name, several),
         };
-        let outcome = runner::roll(&fleet, run, &mut recorder, wishes).await;
-        let outcome = outcome.map_err(|error| Error::internal(error).hint(format!("journal: {}", path.display())))?;
-        output::note(&format!("journal: {}", path.display()));
-        Ok(code(&outcome))
+        carry_out(fleet, run, recorder, &self.state.run(&id)).await
     }
 
     /// Says why a plan can't be carried out, if so.
@@ -157,35 +186,57 @@ impl Job<'_> {
         output::note("refused: nothing was touched");
         Some(code)
     }
+}
 
-    fn consent(&self, plan: &Plan) -> Result<(), Error> {
-        if !self.args.yes || self.args.output == Stream::Text {
-            output::note(&plan::text(plan));
-        }
-        if self.args.yes {
-            return Ok(());
-        }
-        if !output::can_ask() {
-            let text = "a change needs consent, and there is no terminal to ask on";
-            return Err(Error::plain(Code::Refused, text).hint("give --yes, after you have read `rollgate plan`"));
-        }
-        let question = format!("{} {} now?", plan.playbook, plan.cluster);
-        let answer = dialoguer::Confirm::new().with_prompt(question).default(false).interact_opt();
-        match answer {
-            Ok(Some(true)) => Ok(()),
-            Ok(_) => Err(Error::plain(Code::Refused, "not confirmed: nothing was touched")),
-            Err(error) => Err(Error::internal(error)),
+/// Carries out or goes on with a run, and removes its traces from the hosts when it is done.
+pub(super) async fn carry_out(fleet: &Live, run: Run, mut recorder: Recorder, path: &Path) -> Result<Code, Error> {
+    let wishes = shutdown::listen().map_err(Error::internal)?;
+    let go_on = run.go_on.clone();
+    let outcome = runner::roll(fleet, run, &mut recorder, wishes).await;
+    let journal = format!("journal: {}", path.join(FILE_NAME).display());
+    let outcome = outcome.map_err(|error| {
+        let touched = recorder.progress().attempts.is_empty();
+        let code = if touched { Code::Refused } else { Code::Halted };
+        Error::internal(error).with(code).hint(format!("when there is room for it, go on with: {go_on}\n  {journal}"))
+    })?;
+    if outcome == Outcome::Finished {
+        for (host, failure) in fleet.clear(recorder.run(), hold::TIMEOUT).await {
+            output::note(&format!("{host}: its records of this run stay for a week: {failure}"));
         }
     }
+    output::note(&journal);
+    Ok(code(&outcome))
+}
 
-    fn reporters(&self) -> Vec<Box<dyn Reporter>> {
-        match self.args.output {
-            Stream::Ndjson => vec![Box::new(JsonLines(std::io::stdout())), Box::new(Ends)],
-            Stream::Text if output::draws_bars() => {
-                vec![Box::new(Bars::new(output::colour_stderr())), Box::new(Ends)]
-            }
-            Stream::Text => vec![Box::new(Lines::new(anstream::stderr())), Box::new(Ends)],
-        }
+/// Asks, unless told not to.
+fn consent(plan: &Plan, yes: bool, output: Stream) -> Result<(), Error> {
+    if !yes || output == Stream::Text {
+        output::note(&plan::text(plan));
+    }
+    ask(&format!("{} {} now?", plan.playbook, plan.cluster), yes)
+}
+
+/// Asks a question that must be answered with yes.
+pub(super) fn ask(question: &str, yes: bool) -> Result<(), Error> {
+    if yes {
+        return Ok(());
+    }
+    if !output::can_ask() {
+        let text = "a change needs consent, and there is no terminal to ask on";
+        return Err(Error::plain(Code::Refused, text).hint("give --yes, after you have read `rollgate plan`"));
+    }
+    match dialoguer::Confirm::new().with_prompt(question).default(false).interact_opt() {
+        Ok(Some(true)) => Ok(()),
+        Ok(_) => Err(Error::plain(Code::Refused, "not confirmed: nothing was touched")),
+        Err(error) => Err(Error::internal(error)),
+    }
+}
+
+pub(super) fn reporters(stream: Stream) -> Vec<Box<dyn Reporter>> {
+    match stream {
+        Stream::Ndjson => vec![Box::new(JsonLines(std::io::stdout())), Box::new(Ends)],
+        Stream::Text if output::draws_bars() => vec![Box::new(Bars::new(output::colour_stderr())), Box::new(Ends)],
+        Stream::Text => vec![Box::new(Lines::new(anstream::stderr())), Box::new(Ends)],
     }
 }
 
@@ -217,19 +268,4 @@ fn code(outcome: &Outcome) -> Code {
         },
         Outcome::Interrupted => Code::Interrupted,
     }
-}
-
-/// One key for one set of hosts, whatever inventory names them: the cluster's name for people, and a digest of how
-/// its hosts are reached, since two clusters in two inventories may have one name.
-fn lock_key(cluster: &Cluster) -> String {
-    let mut hosts: Vec<String> = cluster
-        .hosts
-        .iter()
-        .map(|host| {
-            let config = host.ssh.config.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
-            format!("{}:{}:{config}", host.ssh.destination, host.ssh.port.unwrap_or(22))
-        })
-        .collect();
-    hosts.sort();
-    format!("{}-{}", cluster.name, crate::config::digest(&hosts.join("\n")))
 }

@@ -1,15 +1,18 @@
 //! Everything that leaves a run. One closed enum; the journal, the terminal, the JSON lines and any report are made
-//! from it and from nothing else. A run has exactly one first event and exactly one terminal event.
+//! from it and from nothing else. A run has exactly one first event and, each time that its controller
+//! could say so, a terminal event.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    gate::{Baseline, Waiting},
+    assets::Assets,
+    gate::{Baseline, Moving, Waiting},
     halt::Halt,
     order::Why,
     plan::Plan,
     safety::Objection,
+    settle::Standing,
 };
 
 /// The version of the envelope and of the events in it. It grows when a reader of the old form would misread the new.
@@ -41,8 +44,34 @@ pub enum Event {
         rollgate: String,
         /// The inventory's digest.
         inventory: String,
+        /// Tells clusters of one name apart: the name and a digest of how its hosts are reached.
+        #[serde(default)]
+        cluster_key: String,
         /// What is going to happen.
         plan: Box<Plan>,
+    },
+    /// A controller goes on with a run that another left, or that this one was told to leave.
+    Resumed {
+        /// rollgate's own version.
+        rollgate: String,
+        /// The inventory's digest.
+        inventory: String,
+        /// How the run had been left: the kind of its terminal event; none where its controller died.
+        left: Option<String>,
+        /// The plan from here on, where it was made anew.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        replanned: Option<Box<Plan>>,
+    },
+    /// What became of the turn under way while nobody recorded it.
+    Settled {
+        /// The host.
+        host: String,
+        /// How far its turn is.
+        standing: Standing,
+        /// The facts that say so.
+        facts: String,
+        /// Steps that took effect, and are not done again.
+        finished: Vec<String>,
     },
     /// The next turn waits, because its restart is not safe yet.
     SafetyWaiting {
@@ -63,6 +92,9 @@ pub enum Event {
         why: Vec<Why>,
         /// What was true of it before it was touched.
         baseline: Baseline,
+        /// What was on the server then, as far as its data and its raft groups can be seen.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        before: Option<Box<Assets>>,
         /// Objections that the operator consented to by name.
         #[serde(skip_serializing_if = "Vec::is_empty", default)]
         consented: Vec<Objection>,
@@ -89,6 +121,9 @@ pub enum Event {
         of: u32,
         /// What is being waited for.
         waiting: Vec<Waiting>,
+        /// What moves meanwhile.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        moving: Option<Moving>,
     },
     /// A step ended well.
     StepFinished {
@@ -144,6 +179,15 @@ pub enum Event {
         /// The finding, whole.
         halt: Box<Halt>,
     },
+    /// Terminal: given up by the operator after it was left.
+    Aborted {
+        /// The host whose turn was under way.
+        host: Option<String>,
+        /// Hosts rolled.
+        done: Vec<String>,
+        /// Hosts not touched.
+        untouched: Vec<String>,
+    },
     /// Terminal: stopped by the operator.
     Interrupted {
         /// The host and step that were under way when the run was stopped at once: their outcome is not known.
@@ -171,6 +215,8 @@ impl Event {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::RunStarted { .. } => "run-started",
+            Self::Resumed { .. } => "resumed",
+            Self::Settled { .. } => "settled",
             Self::SafetyWaiting { .. } => "safety-waiting",
             Self::TurnStarted { .. } => "turn-started",
             Self::StepStarted { .. } => "step-started",
@@ -182,13 +228,19 @@ impl Event {
             Self::Finished { .. } => "finished",
             Self::Halted { .. } => "halted",
             Self::Refused { .. } => "refused",
+            Self::Aborted { .. } => "aborted",
             Self::Interrupted { .. } => "interrupted",
         }
     }
 
-    /// Whether no event can follow.
+    /// Whether it ends a run. After a halt or an interruption the run may be resumed.
     pub fn is_terminal(&self) -> bool {
-        matches!(self, Self::Finished { .. } | Self::Halted { .. } | Self::Refused { .. } | Self::Interrupted { .. })
+        self.closes() || matches!(self, Self::Halted { .. } | Self::Interrupted { .. })
+    }
+
+    /// Whether nothing at all can follow.
+    pub fn closes(&self) -> bool {
+        matches!(self, Self::Finished { .. } | Self::Refused { .. } | Self::Aborted { .. })
     }
 }
 
@@ -228,7 +280,19 @@ mod tests {
         let waiting = vec![Waiting { condition: Condition::Healthz, reason: "503: x".into(), for_ms: 20 }];
         let clusters = BTreeMap::from([("a".to_owned(), vec![host()])]);
         vec![
-            Event::RunStarted { rollgate: "0.1.0".into(), inventory: "d1".into(), plan },
+            Event::RunStarted { rollgate: "0.1.0".into(), inventory: "d1".into(), cluster_key: "c-1".into(), plan },
+            Event::Resumed {
+                rollgate: "0.1.0".into(),
+                inventory: "d1".into(),
+                left: Some("halted".into()),
+                replanned: None,
+            },
+            Event::Settled {
+                host: host(),
+                standing: Standing::Down,
+                facts: "service: inactive (dead)".into(),
+                finished: vec![step("stop")],
+            },
             Event::SafetyWaiting { host: host(), objections: vec![Objection::DifferentClusters { clusters }] },
             Event::TurnStarted {
                 host: host(),
@@ -236,10 +300,11 @@ mod tests {
                 of: 2,
                 why: vec![Why::Zone { zone: "a".into() }],
                 baseline: Baseline::of(&view.servers[1]),
+                before: None,
                 consented: vec![],
             },
             Event::StepStarted { host: host(), step: step("stop"), change: Some("r1-n2-stop".into()) },
-            Event::Looked { host: host(), step: step("gate"), good: 0, of: 3, waiting },
+            Event::Looked { host: host(), step: step("gate"), good: 0, of: 3, waiting, moving: None },
             Event::StepFinished { host: host(), step: step("gate"), took_ms: 1200, note: None },
             Event::TurnFinished { host: host(), took_ms: 4200, unready_ms: 900, version: Some("2.15.1".into()) },
             Event::Paused { for_ms: 1000 },
@@ -247,6 +312,7 @@ mod tests {
             Event::Finished { done: vec![host()], untouched: vec![], took_ms: 9000 },
             Event::Halted { halt: halt() },
             Event::Refused { halt: halt() },
+            Event::Aborted { host: Some(host()), done: vec![], untouched: vec![] },
             Event::Interrupted {
                 in_doubt: Some(InDoubt { host: host(), step: step("stop") }),
                 done: vec![],

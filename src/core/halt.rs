@@ -36,6 +36,16 @@ pub enum Cause {
         /// The last failure.
         failure: Failure,
     },
+    /// The cluster's lock is not with this run any more: it touches nothing more.
+    LockLost {
+        /// Who has it, or why it could not be confirmed.
+        detail: String,
+    },
+    /// The journal found no room: it has what was kept for this halt, and no more.
+    JournalFull {
+        /// What its writing said.
+        detail: String,
+    },
     /// The restarted process is gone.
     ProcessGone,
     /// The restarted process died and its manager starts it again and again.
@@ -64,6 +74,11 @@ pub enum Cause {
         /// The streams, with their counts.
         streams: Vec<String>,
     },
+    /// The server started with an empty store, where it had one before.
+    StoreEmpty {
+        /// The line of its log that says so.
+        line: String,
+    },
     /// The server was ready, but did not stay so.
     NotSettled {
         /// The conditions that did not hold at the end.
@@ -81,12 +96,15 @@ impl Cause {
             Self::StillRunning => "still-running",
             Self::Killed => "killed",
             Self::HostLost { .. } => "host-lost",
+            Self::LockLost { .. } => "lock-lost",
+            Self::JournalFull { .. } => "journal-full",
             Self::ProcessGone => "process-gone",
             Self::CrashLoop => "crash-loop",
             Self::Renamed { .. } => "server-renamed",
             Self::NotReady { .. } => "not-ready",
             Self::Doomed { .. } => "doomed",
             Self::DataShort { .. } => "data-short",
+            Self::StoreEmpty { .. } => "store-empty",
             Self::NotSettled { .. } => "not-settled",
         }
     }
@@ -106,6 +124,8 @@ impl Cause {
             Self::StillRunning => format!("{host} still runs after it was stopped"),
             Self::Killed => format!("{host} was killed by its service manager before it had stopped"),
             Self::HostLost { failure } => format!("contact with {host} was lost during its {step}: {failure}"),
+            Self::LockLost { detail } => format!("the {step} of {host} was left: {detail}"),
+            Self::JournalFull { detail } => format!("{host} was not begun: the journal finds no room: {detail}"),
             Self::ProcessGone => format!("{host} was started, but its process is gone"),
             Self::CrashLoop => format!("{host} was started, but its process died, and its manager keeps starting it"),
             Self::Renamed { expected, found } => format!("{host} came back as server {found} instead of {expected}"),
@@ -115,6 +135,9 @@ impl Cause {
                 "{host} is back, but data is missing on it: {}",
                 streams.first().map_or("no stream named", String::as_str)
             ),
+            Self::StoreEmpty { .. } => {
+                format!("{host} started with an empty store; is its volume mounted, and store_dir the same?")
+            }
             Self::NotSettled { waiting } => format!("{host} became ready but did not stay so: {}", failed(waiting)),
         }
     }
@@ -214,7 +237,7 @@ impl Halt {
 
     /// Whether the halted server itself may be down by our hand.
     pub fn touched(&self) -> bool {
-        !matches!(self.cause, Cause::Unsafe { .. })
+        !matches!(self.cause, Cause::Unsafe { .. }) && self.step != "observe"
     }
 }
 

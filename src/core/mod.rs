@@ -2,23 +2,26 @@
 //! to that, so every decision can be tested with plain values.
 
 pub mod assets;
-pub mod caught_up;
+pub mod conf;
 pub mod diagnosis;
 pub mod drain;
 pub mod event;
 pub mod gate;
 pub mod halt;
 pub mod health;
+pub mod lock;
 pub mod notable;
 pub mod order;
 pub mod plan;
 pub mod playbook;
 pub mod progress;
 pub mod safety;
+pub mod settle;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod version;
 pub mod view;
+pub mod witness;
 
 /// So many of a thing, in words.
 pub(crate) fn count_of(count: usize, what: &str) -> String {

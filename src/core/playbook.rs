@@ -104,9 +104,20 @@ pub struct Start {
 /// Wait for readiness.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gate {
-    /// From the start of the server to a verdict: past it the roll halts.
+    /// From the start of the server to a verdict: past it the roll halts, unless recovery moves.
     #[serde(rename = "deadline_ms", with = "millis")]
     pub deadline: Duration,
+    /// The same while recovery moves.
+    #[serde(rename = "hard_cap_ms", with = "millis")]
+    pub hard_cap: Duration,
+    /// Past the deadline, recovery that has not moved for this long halts the roll.
+    #[serde(rename = "stalled_after_ms", with = "millis")]
+    pub stalled_after: Duration,
+    /// What it means that clients, leafnodes or gateways have not come back.
+    pub connections: Connections,
+    /// How long they may take.
+    #[serde(rename = "connections_within_ms", with = "millis")]
+    pub connections_within: Duration,
     /// Good looks in a row that open the gate.
     pub looks: u32,
     /// The time between the first two looks; it doubles from there.
@@ -118,6 +129,20 @@ pub struct Gate {
     /// The longest that one look may take.
     #[serde(rename = "look_timeout_ms", with = "millis")]
     pub look_timeout: Duration,
+}
+
+/// What it means that fewer clients, leafnodes or gateways are connected to the cluster than before the turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename = "connections setting", rename_all = "kebab-case")]
+#[schemars(rename = "connections")]
+pub enum Connections {
+    /// Nothing.
+    Ignore,
+    /// It is said, and the roll goes on.
+    #[default]
+    Warn,
+    /// The roll halts.
+    Halt,
 }
 
 /// Watch that a server stays ready.
@@ -184,6 +209,13 @@ impl Default for Gate {
         Self {
             // Reading 1.5 GB from a slow disk took 25 s, so this is room for some 35 GB.
             deadline: Duration::from_secs(600),
+            // Half a terabyte of it.
+            hard_cap: Duration::from_secs(7200),
+            // A disk that has not given a megabyte in this time is not slow.
+            stalled_after: Duration::from_secs(60),
+            connections: Connections::Warn,
+            // Clients try again at least every 2 s (nats.go, nats.rs); leafnodes every second.
+            connections_within: Duration::from_secs(10),
             // The first 200 comes too early, and one was followed by 503 a second later.
             looks: 3,
             // A healthy server is back in 0.3 to 2.1 s: looking early is what makes a roll short.

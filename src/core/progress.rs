@@ -1,18 +1,26 @@
-//! The state of a run: a fold of its events. The live run, the terminal and `status` of a run use this one function,
-//! so they can't disagree about where a roll stands.
+//! The state of a run: a fold of its events. The live run, the terminal, `resume`, `history` and `show` use this one
+//! function, so they can't disagree about where a roll stands.
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
+    assets::Assets,
     event::{Event, InDoubt},
-    gate::Waiting,
+    gate::{Baseline, Waiting},
     plan::Plan,
     safety::Objection,
+    settle::Standing,
 };
 
 /// Where a run stands.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Progress {
     /// The plan, once the run has started.
-    pub plan: Option<Plan>,
+    pub plan: Option<Arc<Plan>>,
+    /// What the plan was made from: the inventory's digest.
+    pub inventory: String,
+    /// Tells clusters of one name apart.
+    pub cluster_key: String,
     /// Hosts whose turn ended well, in the order in which they were rolled.
     pub done: Vec<String>,
     /// The turn under way.
@@ -23,6 +31,12 @@ pub struct Progress {
     pub stopping: bool,
     /// The kind of the terminal event.
     pub ended: Option<&'static str>,
+    /// How often each host's turn was begun: more than once where it was left untouched the first time.
+    pub attempts: BTreeMap<String, u32>,
+    /// How often the run was resumed.
+    pub resumed: u32,
+    /// It was resumed, and what became of the turn under way is not settled yet.
+    pub unsettled: bool,
 }
 
 /// The turn under way.
@@ -30,8 +44,16 @@ pub struct Progress {
 pub struct Turn {
     /// The host.
     pub host: String,
+    /// 1 for the first turn.
+    pub number: usize,
+    /// What was true of its server before it was touched.
+    pub baseline: Baseline,
+    /// What was on it then.
+    pub before: Option<Arc<Assets>>,
     /// The step under way.
     pub step: Option<String>,
+    /// Whether its stop was announced: from then on it may be down by our hand.
+    pub stopped: bool,
     /// Steps of this turn that ended well.
     pub finished: Vec<String>,
     /// What the gate waits for.
@@ -58,14 +80,50 @@ impl Progress {
     pub fn apply(&mut self, event: &Event) -> Result<(), Illegal> {
         self.legal(event)?;
         match event {
-            Event::RunStarted { plan, .. } => self.plan = Some((**plan).clone()),
-            Event::SafetyWaiting { objections, .. } => self.objections.clone_from(objections),
-            Event::TurnStarted { host, .. } => {
+            Event::RunStarted { plan, inventory, cluster_key, .. } => {
+                self.plan = Some(Arc::new((**plan).clone()));
+                self.inventory.clone_from(inventory);
+                self.cluster_key.clone_from(cluster_key);
+            }
+            Event::Resumed { inventory, replanned, .. } => {
+                if let Some(plan) = replanned {
+                    self.plan = Some(Arc::new((**plan).clone()));
+                }
+                self.inventory.clone_from(inventory);
+                (self.ended, self.stopping) = (None, false);
                 self.objections.clear();
-                self.turn =
-                    Some(Turn { host: host.clone(), step: None, finished: Vec::new(), waiting: Vec::new(), good: 0 });
+                self.resumed += 1;
+                self.unsettled = self.turn.is_some();
+            }
+            Event::Settled { standing, finished, .. } => {
+                self.unsettled = false;
+                if *standing == Standing::Untouched {
+                    self.turn = None;
+                }
+                self.in_turn(|turn| {
+                    turn.step = None;
+                    turn.waiting.clear();
+                    turn.finished.extend(finished.iter().cloned());
+                });
+            }
+            Event::SafetyWaiting { objections, .. } => self.objections.clone_from(objections),
+            Event::TurnStarted { host, number, baseline, before, .. } => {
+                self.objections.clear();
+                *self.attempts.entry(host.clone()).or_default() += 1;
+                self.turn = Some(Turn {
+                    host: host.clone(),
+                    number: *number,
+                    baseline: baseline.clone(),
+                    before: before.as_ref().map(|assets| Arc::new((**assets).clone())),
+                    step: None,
+                    stopped: false,
+                    finished: Vec::new(),
+                    waiting: Vec::new(),
+                    good: 0,
+                });
             }
             Event::StepStarted { step, .. } => self.in_turn(|turn| {
+                turn.stopped |= step == "stop";
                 turn.step = Some(step.clone());
                 turn.waiting.clear();
                 turn.good = 0;
@@ -85,9 +143,11 @@ impl Progress {
             }
             Event::Paused { .. } => {}
             Event::StopRequested { .. } => self.stopping = true,
-            Event::Finished { .. } | Event::Halted { .. } | Event::Refused { .. } | Event::Interrupted { .. } => {
-                self.ended = Some(event.kind());
-            }
+            Event::Finished { .. }
+            | Event::Halted { .. }
+            | Event::Refused { .. }
+            | Event::Aborted { .. }
+            | Event::Interrupted { .. } => self.ended = Some(event.kind()),
         }
         Ok(())
     }
@@ -122,8 +182,16 @@ impl Progress {
         }
     }
 
+    /// Whether the run is over for good.
+    pub fn closed(&self) -> bool {
+        matches!(self.ended, Some("finished" | "refused" | "aborted"))
+    }
+
     /// The table of legal transitions.
-    fn legal(&self, event: &Event) -> Result<(), Illegal> {
+    ///
+    /// # Errors
+    /// [`Illegal`] when the event can't come in this state.
+    pub fn legal(&self, event: &Event) -> Result<(), Illegal> {
         let when = self.when();
         let legal = match event {
             Event::RunStarted { .. } => when == "before the run",
@@ -133,7 +201,10 @@ impl Progress {
                 when == "in a step" && self.active(host) && self.step() == Some(step.as_str())
             }
             Event::TurnFinished { host, .. } => when == "between steps" && self.active(host),
-            Event::Refused { .. } => when == "between turns" && self.done.is_empty(),
+            Event::Resumed { .. } => self.plan.is_some() && !self.closed(),
+            Event::Settled { host, .. } => when == "before its turn is settled" && self.active(host),
+            Event::Aborted { .. } => self.plan.is_some() && !self.closed(),
+            Event::Refused { .. } => when == "between turns" && self.done.is_empty() && self.resumed == 0,
             Event::Finished { .. } => when == "between turns",
             Event::StopRequested { .. } | Event::Halted { .. } | Event::Interrupted { .. } => {
                 when != "before the run" && when != "after its end"
@@ -146,6 +217,7 @@ impl Progress {
         match (&self.plan, &self.turn, self.ended) {
             (_, _, Some(_)) => "after its end",
             (None, _, None) => "before the run",
+            (Some(_), Some(_), None) if self.unsettled => "before its turn is settled",
             (Some(_), None, None) => "between turns",
             (Some(_), Some(turn), None) if turn.step.is_some() => "in a step",
             (Some(_), Some(_), None) => "between steps",
@@ -166,7 +238,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::core::{gate::Baseline, plan, playbook::Policy, testing::*};
+    use crate::core::{plan, playbook::Policy, testing::*};
 
     fn started() -> Event {
         let view = cluster(&["n1", "n2", "n3"]);
@@ -179,12 +251,13 @@ mod tests {
         };
         let hosts = ["n1", "n2", "n3"].map(String::from);
         let plan = Box::new(plan::plan(&view, &hosts, "restart", policy, vec![]));
-        Event::RunStarted { rollgate: "0".into(), inventory: "d".into(), plan }
+        Event::RunStarted { rollgate: "0".into(), inventory: "d".into(), cluster_key: "c".into(), plan }
     }
 
     fn turn(host: &str) -> Event {
         let baseline = Baseline::of(&server(host, &["n1", "n2", "n3"]));
-        Event::TurnStarted { host: host.into(), number: 1, of: 3, why: vec![], baseline, consented: vec![] }
+        let (why, consented) = (vec![], vec![]);
+        Event::TurnStarted { host: host.into(), number: 1, of: 3, why, baseline, before: None, consented }
     }
 
     fn step(host: &str, step: &str) -> Event {
@@ -243,5 +316,49 @@ mod tests {
         let state = Progress::fold(&[started(), turn("n1"), step("n1", "stop")]).unwrap();
         assert_eq!(state.in_doubt(), Some(InDoubt { host: "n1".into(), step: "stop".into() }));
         assert_eq!(Progress::fold(&[started(), turn("n1")]).unwrap().in_doubt(), None);
+    }
+
+    fn resumed() -> Event {
+        Event::Resumed { rollgate: "0".into(), inventory: "d".into(), left: None, replanned: None }
+    }
+
+    fn settled(host: &str, standing: Standing, finished: &[&str]) -> Event {
+        let finished = finished.iter().map(|step| (*step).to_owned()).collect();
+        Event::Settled { host: host.into(), standing, facts: "seen".into(), finished }
+    }
+
+    fn interrupted() -> Event {
+        Event::Interrupted { in_doubt: None, done: vec![], untouched: vec![], next: vec![] }
+    }
+
+    #[test]
+    fn a_run_that_was_left_goes_on() {
+        let left = [started(), turn("n1"), step("n1", "stop")];
+        let with = |more: &[Event]| [&left[..], more].concat();
+        // Killed: there is no terminal event. The turn is settled before anything else.
+        let next = with(&[resumed(), settled("n1", Standing::Down, &["stop"]), step("n1", "start")]);
+        let state = Progress::fold(&next).unwrap();
+        let turn_now = state.turn.as_ref().unwrap();
+        assert_eq!((turn_now.finished.as_slice(), turn_now.stopped), (&["stop".to_owned()][..], true));
+        check(
+            &with(&[resumed(), step("n1", "start")]),
+            Err("event `step-started` can't come before its turn is settled"),
+        );
+        check(&with(&[settled("n1", Standing::Down, &[])]), Err("event `settled` can't come in a step"));
+        // Untouched: its turn is begun anew, and that it was begun before is known.
+        let anew = with(&[interrupted(), resumed(), settled("n1", Standing::Untouched, &[]), turn("n1")]);
+        assert_eq!(Progress::fold(&anew).unwrap().attempts["n1"], 2);
+        // Between turns there is nothing to settle; it may be left and resumed again.
+        check(&[started(), interrupted(), resumed(), interrupted(), resumed(), turn("n2")], Ok((&[], &["n1", "n3"])));
+    }
+
+    #[test]
+    fn a_run_that_is_over_stays_so() {
+        let aborted = Event::Aborted { host: None, done: vec![], untouched: vec![] };
+        check(&[started(), end(), resumed()], Err("event `resumed` can't come after its end"));
+        check(&[started(), aborted.clone(), resumed()], Err("event `resumed` can't come after its end"));
+        check(&[started(), interrupted(), aborted.clone()], Ok((&[], &["n1", "n2", "n3"])));
+        check(&[aborted], Err("event `aborted` can't come before the run"));
+        check(&[resumed()], Err("event `resumed` can't come before the run"));
     }
 }

@@ -55,6 +55,8 @@ pub enum FailureKind {
     Command,
     /// It was not asked for, because something it needs is missing.
     NotAsked,
+    /// The host refused: the cluster's lock is not with this run, or was not confirmed in time.
+    Fenced,
 }
 
 impl FailureKind {

@@ -12,7 +12,8 @@ use jiff::Timestamp;
 use crate::core::{
     diagnosis::evidence::Archive,
     drain::{Attached, StepDown},
-    gate::Look,
+    gate::{Look, Measure},
+    lock::{Claim, HostLock, LockRefusal},
     view::{Failure, Seen, ServiceState, View},
 };
 
@@ -34,14 +35,14 @@ pub trait Fleet: Send + Sync {
     /// What is attached to a server, over the system account; our own connection is left out.
     fn attached(&self, server_id: &str, timeout: Duration) -> impl Future<Output = Seen<Vec<Attached>>> + Send;
 
-    /// Sends a client away: tells it to go where it understands that, then closes its connection. A client that is gone
+    /// Sends a client away, while the lock is held: tells it to go where it understands that, then closes its connection. A client that is gone
     /// already is no failure.
     fn evict(&self, server_id: &str, client: Attached, timeout: Duration) -> impl Future<Output = Seen<()>> + Send;
 
     /// Takes our own connection away from a server that is about to stop: it would hold up the lame duck as any client does.
     fn leave(&self, server_id: &str) -> impl Future<Output = ()> + Send;
 
-    /// Has a leader step down. Done means that it gave up, not that another one leads.
+    /// Has a leader step down, while the lock is held. Done means that it gave up, not that another one leads.
     fn step_down(&self, leader: &StepDown, timeout: Duration) -> impl Future<Output = Seen<()>> + Send;
 
     /// Asks the host's service manager for the server's state.
@@ -49,10 +50,12 @@ pub trait Fleet: Send + Sync {
 
     /// Starts `change` on the host, or attaches to it where its id was begun already, and waits until it has ended or
     /// `wait` is over. A change runs detached on the host: losing the connection, or this process, does not end it,
-    /// and asking again does not repeat it.
+    /// and asking again does not repeat it. The host begins it only while the cluster's lock is ours.
     ///
     /// # Errors
-    /// The host can't be reached or used. Whether the change was begun is then not known: ask again.
+    /// The host can't be reached or used. Whether the change was begun is then not known: ask again. Where the lock is not
+    /// ours the host refuses: it was not begun, and is a failure of kind
+    /// [`Fenced`](crate::core::view::FailureKind::Fenced).
     fn change(
         &self,
         host: &str,
@@ -60,12 +63,44 @@ pub trait Fleet: Send + Sync {
         wait: Duration,
     ) -> impl Future<Output = Result<Changed, Failure>> + Send;
 
+    /// How far a change is, without beginning it; none where the host has no record of one begun: it was not, or the host
+    /// was rebooted since.
+    fn record(&self, host: &str, id: &str, timeout: Duration) -> impl Future<Output = Seen<Option<Changed>>> + Send;
+
+    /// Removes the records of a run's changes from all hosts; the failures, by host.
+    fn clear(&self, run: &str, timeout: Duration) -> impl Future<Output = Vec<(String, Failure)>> + Send;
+
+    /// Takes the cluster's lock on a majority of its hosts. From then on changes carry its token.
+    ///
+    /// # Errors
+    /// Another run has it, or too few hosts answered. What was taken is given back.
+    fn lock(&self, claim: &Claim, timeout: Duration) -> impl Future<Output = Result<(), LockRefusal>> + Send;
+
+    /// One heartbeat; to be called every [`BEAT`](crate::core::lock::BEAT) while the lock is held.
+    ///
+    /// # Errors
+    /// [`LockRefusal::NoMajority`]: not confirmed this time; changes are refused once the last confirmation is too old.
+    /// Anything else: the lock is gone, and this run must touch nothing more.
+    fn renew(&self, timeout: Duration) -> impl Future<Output = Result<(), LockRefusal>> + Send;
+
+    /// Gives the lock back. A host that can't be reached frees it by itself in time.
+    fn release(&self, timeout: Duration) -> impl Future<Output = ()> + Send;
+
+    /// The lock as each host tells it, in inventory order. Changes nothing.
+    fn locks(&self, timeout: Duration) -> impl Future<Output = Vec<(String, Seen<HostLock>)>> + Send;
+
+    /// Takes the lock away from `run`, wherever it has it, without taking it; the failures, by host.
+    fn break_lock(&self, run: &str, timeout: Duration) -> impl Future<Output = Vec<(String, Failure)>> + Send;
+
     /// One look at a restarted server: itself, its host, its client port, and what its peers see.
     fn look(&self, host: &str, timeout: Duration) -> impl Future<Output = Look> + Send;
 
     /// Gathers all evidence on one host in one round trip. `since` is the host's own clock at the start of the restart, where
     /// known. What can't be gathered is a failure in the archive; the call itself can't fail.
     fn collect(&self, host: &str, since: Option<Timestamp>, timeout: Duration) -> impl Future<Output = Archive> + Send;
+
+    /// How far a server is that recovers its store; empty where nothing can be seen.
+    fn recovery(&self, host: &str, timeout: Duration) -> impl Future<Output = Vec<Measure>> + Send;
 }
 
 /// A change to one host.

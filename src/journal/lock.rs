@@ -3,7 +3,7 @@
 use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
     io::{Read, Seek, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -11,6 +11,7 @@ use std::{
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
+    seat: String,
 }
 
 /// Why there is no lock.
@@ -56,8 +57,21 @@ impl Lock {
             Err(TryLockError::Error(cause)) => return Err(io(cause)),
         }
         file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{holder}")).map_err(io)?;
-        Ok(Self { _file: file })
+        let (meta, boot) = (file.metadata().map_err(io)?, boot());
+        Ok(Self { seat: format!("{boot}:{:x}:{:x}", meta.dev(), meta.ino()), _file: file })
     }
+
+    /// Names this file among all machines, for as long as this one runs: whoever has the lock on it later is the only one who
+    /// does, so whoever had it before is dead.
+    pub fn seat(&self) -> &str {
+        &self.seat
+    }
+}
+
+/// Differs between machines and after a reboot. Without one every process is its own.
+fn boot() -> String {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    boot.map_or_else(|_| format!("pid {}", std::process::id()), |text| text.trim().to_owned())
 }
 
 #[cfg(test)]
@@ -71,7 +85,9 @@ mod tests {
         let first = Lock::take(&path, "run r1, pid 5").unwrap();
         let error = Lock::take(&path, "run r2").unwrap_err();
         assert_eq!(error.to_string(), "another run is under way: run r1, pid 5");
+        let seat = first.seat().to_owned();
         drop(first);
-        Lock::take(&path, "run r2").unwrap();
+        assert_eq!(Lock::take(&path, "run r2").unwrap().seat(), seat);
+        assert_ne!(Lock::take(&home.path().join("locks/d"), "run r3").unwrap().seat(), seat);
     }
 }

@@ -1,13 +1,17 @@
 //! What a run leaves on disk: its journal, one JSON line an event, each synced before the effect that it announces.
 
+mod line;
 mod lock;
+mod read;
 mod state;
 
+pub use line::LineError;
 pub use lock::{Lock, LockError};
+pub use read::{JournalError, Journaled, Summary, read, summary};
 pub use state::{StateDir, run_id};
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions},
+    fs::{DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -17,6 +21,10 @@ use crate::core::event::Envelope;
 
 /// The name of the journal within a run's directory.
 pub const FILE_NAME: &str = "journal.ndjson";
+/// Room that is kept for the end of a run, should the disk fill up under it.
+const RESERVE_NAME: &str = "reserve";
+/// A halt with its evidence has up to 500 log lines of up to 2,000 characters.
+const RESERVE: usize = 1 << 20;
 
 /// Where events are kept. An event counts as recorded when this returns.
 pub trait Sink: Send {
@@ -25,24 +33,42 @@ pub trait Sink: Send {
     /// # Errors
     /// It could not be kept; the run must not go on to the effect that it announces.
     fn append(&mut self, envelope: &Envelope) -> io::Result<()>;
+
+    /// Why the run had better stop at the next safe point, if so: what comes next may not find room.
+    fn strained(&self) -> Option<String> {
+        None
+    }
 }
 
 /// The journal of one run.
 pub struct Journal {
     file: File,
     path: PathBuf,
+    /// Where the last whole line ends.
+    length: u64,
+    reserve: PathBuf,
+    strained: Option<String>,
 }
 
 impl Journal {
     /// Creates the journal of a new run in `directory`, which must not exist. Readable by nobody else.
     ///
     /// # Errors
-    /// The directory or the file can't be created or made durable.
+    /// The directory or the file can't be created or made durable, or the disk has no room for a run.
     pub fn create(directory: &Path) -> io::Result<Self> {
         if let Some(parent) = directory.parent() {
             DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
         }
         DirBuilder::new().mode(0o700).create(directory)?;
+        let made = Self::create_in(directory);
+        if made.is_err() {
+            // A run that never was leaves nothing; what can't be removed is an empty directory.
+            let _ = std::fs::remove_dir_all(directory);
+        }
+        made
+    }
+
+    fn create_in(directory: &Path) -> io::Result<Self> {
         let path = directory.join(FILE_NAME);
         let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path)?;
         // The names must survive a crash too, not only the content.
@@ -50,7 +76,29 @@ impl Journal {
         if let Some(parent) = directory.parent() {
             File::open(parent)?.sync_all()?;
         }
-        Ok(Self { file, path })
+        Self::ready(file, path, 0)
+    }
+
+    /// Opens the journal of a run that goes on, and what is in it. A torn last line is cut off.
+    ///
+    /// # Errors
+    /// It can't be read or written, a line in it is damaged, or another process writes it.
+    pub fn open(directory: &Path) -> Result<(Self, Journaled), JournalError> {
+        let path = directory.join(FILE_NAME);
+        let io = |cause| JournalError::Io { path: path.clone(), cause };
+        let file = OpenOptions::new().append(true).open(&path).map_err(io)?;
+        one_writer(&file).map_err(io)?;
+        let journaled = read(&path)?;
+        file.set_len(journaled.length).and_then(|()| file.sync_all()).map_err(io)?;
+        Ok((Self::ready(file, path.clone(), journaled.length).map_err(io)?, journaled))
+    }
+
+    fn ready(file: File, path: PathBuf, length: u64) -> io::Result<Self> {
+        one_writer(&file)?;
+        let reserve = path.with_file_name(RESERVE_NAME);
+        let mut room = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&reserve)?;
+        room.write_all(&vec![0; RESERVE]).and_then(|()| room.sync_all())?;
+        Ok(Self { file, path, length, reserve, strained: None })
     }
 
     /// Where it is.
@@ -58,36 +106,49 @@ impl Journal {
         &self.path
     }
 
-    /// Reads a journal. A last line that was torn by a crash is left out: what it announced was not begun.
-    ///
-    /// # Errors
-    /// The file can't be read, or a line in it is not an event; the error names the line.
-    pub fn read(path: &Path) -> io::Result<Vec<Envelope>> {
-        let text = std::fs::read_to_string(path)?;
-        let mut events = Vec::new();
-        let torn = !text.ends_with('\n');
-        let lines: Vec<&str> = text.lines().collect();
-        for (index, line) in lines.iter().enumerate() {
-            match serde_json::from_str(line) {
-                Ok(envelope) => events.push(envelope),
-                Err(_) if torn && index + 1 == lines.len() => {}
-                Err(error) => {
-                    let text = format!("{}:{}: {error}", path.display(), index + 1);
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-                }
-            }
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        // One write a line: a reader never sees half of one, unless the machine died in it.
+        let written = self.file.write_all(line).and_then(|()| self.file.sync_data());
+        if written.is_err() {
+            // Half a line would make the next one unreadable.
+            self.file.set_len(self.length)?;
         }
-        Ok(events)
+        written
     }
+}
+
+fn one_writer(file: &File) -> io::Result<()> {
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => io::Error::new(io::ErrorKind::ResourceBusy, "another process writes this journal"),
+        TryLockError::Error(error) => error,
+    })
 }
 
 impl Sink for Journal {
     fn append(&mut self, envelope: &Envelope) -> io::Result<()> {
-        let mut line = serde_json::to_vec(envelope)?;
-        line.push(b'\n');
-        // One write a line: a reader never sees half of one, unless the machine died in it.
-        self.file.write_all(&line)?;
-        self.file.sync_data()
+        let line = line::encode(envelope)?;
+        if let Err(error) = self.write(&line) {
+            if self.strained.is_some() {
+                return Err(error);
+            }
+            // The disk is full: what was kept for this is enough to end the run in order.
+            self.strained = Some(error.to_string());
+            std::fs::remove_file(&self.reserve)?;
+            self.write(&line)?;
+        }
+        self.length += line.len() as u64;
+        Ok(())
+    }
+
+    fn strained(&self) -> Option<String> {
+        self.strained.clone()
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        // Gone already where it was needed.
+        let _ = std::fs::remove_file(&self.reserve);
     }
 }
 
@@ -101,38 +162,76 @@ mod tests {
         Envelope { v: SCHEMA, run: "r1".into(), seq, at, event: Event::Paused { for_ms: 5 } }
     }
 
+    fn texts(journaled: &Journaled) -> Vec<u64> {
+        journaled.events.iter().map(|envelope| envelope.seq).collect()
+    }
+
     #[test]
     fn what_was_written_is_read() {
         let home = tempfile::tempdir().unwrap();
         let mut journal = Journal::create(&home.path().join("runs/r1")).unwrap();
         journal.append(&envelope(0)).unwrap();
         journal.append(&envelope(1)).unwrap();
-        assert_eq!(Journal::read(journal.path()).unwrap(), [envelope(0), envelope(1)]);
+        assert_eq!(read(journal.path()).unwrap().events, [envelope(0), envelope(1)]);
         let text = std::fs::read_to_string(journal.path()).unwrap();
-        assert_eq!(
-            text.lines().next().unwrap(),
-            r#"{"v":2,"run":"r1","seq":0,"at":"2026-11-22T12:00:00Z","event":"paused","for_ms":5}"#
-        );
+        let line = text.lines().next().unwrap();
+        let start = r#"{"v":2,"run":"r1","seq":0,"at":"2026-11-22T12:00:00Z","event":"paused","for_ms":5,"crc":""#;
+        assert!(line.starts_with(start), "{line}");
+        drop(journal);
+        assert!(!home.path().join("runs/r1/reserve").exists());
     }
 
     #[test]
-    fn a_run_has_one_journal() {
+    fn a_run_has_one_journal_and_a_journal_one_writer() {
         let home = tempfile::tempdir().unwrap();
         let directory = home.path().join("runs/r1");
-        Journal::create(&directory).unwrap();
+        let first = Journal::create(&directory).unwrap();
         assert!(Journal::create(&directory).is_err());
+        assert!(Journal::open(&directory).is_err());
+        drop(first);
+        Journal::open(&directory).unwrap();
     }
 
     #[test]
-    fn a_torn_last_line_is_left_out_but_a_damaged_one_is_not() {
+    fn a_run_goes_on_after_its_last_whole_line() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = home.path().join("runs/r1");
+        let mut journal = Journal::create(&directory).unwrap();
+        journal.append(&envelope(0)).unwrap();
+        let path = journal.path().to_owned();
+        drop(journal);
+        let whole = std::fs::read(&path).unwrap();
+        // Wherever the machine died in the second line, it counts as not written.
+        let second = line::encode(&envelope(1)).unwrap();
+        for torn in 0..second.len() {
+            std::fs::write(&path, [&whole[..], &second[..torn]].concat()).unwrap();
+            let (mut journal, journaled) = Journal::open(&directory).unwrap();
+            assert_eq!(texts(&journaled), [0], "torn at {torn}");
+            journal.append(&envelope(1)).unwrap();
+            assert_eq!(texts(&read(&path).unwrap()), [0, 1], "torn at {torn}");
+        }
+        // Some file systems leave zeros where a write was under way.
+        std::fs::write(&path, [&whole[..], &[0; 100]].concat()).unwrap();
+        assert_eq!(texts(&read(&path).unwrap()), [0]);
+    }
+
+    #[test]
+    fn a_damaged_line_is_named() {
         let home = tempfile::tempdir().unwrap();
         let mut journal = Journal::create(&home.path().join("runs/r1")).unwrap();
         journal.append(&envelope(0)).unwrap();
-        let path = journal.path().to_owned();
-        let whole = std::fs::read_to_string(&path).unwrap();
-        std::fs::write(&path, format!("{whole}{}", &whole[..20])).unwrap();
-        assert_eq!(Journal::read(&path).unwrap(), [envelope(0)]);
-        std::fs::write(&path, format!("{}\n{whole}", &whole[..20])).unwrap();
-        assert!(Journal::read(&path).unwrap_err().to_string().contains("journal.ndjson:1:"));
+        journal.append(&envelope(1)).unwrap();
+        let path = journal.path();
+        let text = std::fs::read_to_string(path).unwrap();
+        std::fs::write(path, text.replacen("\"for_ms\":5", "\"for_ms\":6", 1)).unwrap();
+        let error = read(path).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!("{}:1: the line is damaged: its checksum is not that of its content", path.display())
+        );
+        // A line that is gone is damage too.
+        std::fs::write(path, text.lines().nth(1).unwrap().to_owned() + "\n").unwrap();
+        let error = read(path).unwrap_err().to_string();
+        assert_eq!(error, format!("{}:1: event 1 stands where event 0 should", path.display()));
     }
 }

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use etcetera::BaseStrategy;
 use jiff::Timestamp;
 
+/// In the directory of a run that was closed although its journal can't be read.
+const CLOSED: &str = "closed";
+
 /// The state directory: `$XDG_STATE_HOME/rollgate`, by default `~/.local/state/rollgate`.
 #[derive(Debug, Clone)]
 pub struct StateDir(PathBuf);
@@ -33,6 +36,42 @@ impl StateDir {
     /// The lock file of one cluster.
     pub fn lock(&self, key: &str) -> PathBuf {
         self.0.join("locks").join(key)
+    }
+}
+
+impl StateDir {
+    /// Closes a run whose journal can't be read, without touching it.
+    ///
+    /// # Errors
+    /// The mark can't be made.
+    pub fn mark_closed(&self, id: &str) -> std::io::Result<()> {
+        std::fs::write(self.run(id).join(CLOSED), "")?;
+        std::fs::File::open(self.run(id))?.sync_all()
+    }
+
+    /// Whether a run was closed that way.
+    pub fn is_marked_closed(&self, id: &str) -> bool {
+        self.run(id).join(CLOSED).exists()
+    }
+
+    /// The ids of all runs, the oldest first.
+    ///
+    /// # Errors
+    /// The directory is there and can't be read.
+    pub fn runs(&self) -> std::io::Result<Vec<String>> {
+        let entries = match std::fs::read_dir(self.0.join("runs")) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut ids = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            if let (Some(id), true) = (entry.file_name().to_str(), entry.path().is_dir()) {
+                ids.push(id.to_owned());
+            }
+        }
+        ids.sort();
+        Ok(ids)
     }
 }
 

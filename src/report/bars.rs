@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use super::{
     Reporter,
     lines::timed,
-    words::{self, Tone, waiting_text},
+    words::{self, Tone, waits},
 };
 use crate::core::{
     event::{Envelope, Event},
@@ -72,11 +72,11 @@ impl Reporter for Bars {
                 };
                 self.step(format!("{host}  {doing}"));
             }
-            Event::Looked { host, good, of, waiting, .. } => {
+            Event::Looked { host, good, of, waiting, moving, .. } => {
                 let text = if waiting.is_empty() {
                     format!("{host}  good look {good} of {of}")
                 } else {
-                    format!("{host}  waiting for {}", waiting_text(waiting))
+                    format!("{host}  {}", waits(waiting, moving.as_ref()))
                 };
                 self.now.set_message(text);
             }

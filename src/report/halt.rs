@@ -40,6 +40,7 @@ fn cause(out: &mut String, halt: &Halt) {
             }
         }
         Cause::DataShort { streams } => streams.iter().for_each(|stream| section(out, "short", stream)),
+        Cause::StoreEmpty { line } => section(out, "it said", line),
         Cause::ChangeFailed { output, .. } if !output.is_empty() => lines(out, "it said", output.lines()),
         _ => {}
     }

@@ -22,6 +22,16 @@ impl<W: Write + Send> Lines<W> {
     pub fn new(out: W) -> Self {
         Self { out, zone: TimeZone::system() }
     }
+
+    /// A text of its own between the lines.
+    pub fn say(&mut self, text: &str) {
+        let _ = writeln!(self.out, "{text}");
+    }
+
+    /// What was written to.
+    pub fn into_inner(self) -> W {
+        self.out
+    }
 }
 
 impl<W: Write + Send> Reporter for Lines<W> {
@@ -57,7 +67,7 @@ mod tests {
     #[test]
     fn a_line_names_time_host_and_reason() {
         let waiting = vec![Waiting { condition: Condition::Healthz, reason: "503: x".into(), for_ms: 5 }];
-        let event = Event::Looked { host: "n2".into(), step: "gate".into(), good: 0, of: 3, waiting };
+        let event = Event::Looked { host: "n2".into(), step: "gate".into(), good: 0, of: 3, waiting, moving: None };
         let at = "2026-11-22T12:00:01Z".parse().unwrap();
         let envelope = Envelope { v: SCHEMA, run: "r".into(), seq: 1, at, event };
         let mut lines = Lines { out: Vec::new(), zone: TimeZone::UTC };

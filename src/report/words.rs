@@ -1,6 +1,13 @@
 //! Events in words, one line each.
 
-use crate::core::{count_of, event::Event, gate::Waiting, halt::Halt, safety::Objection};
+use crate::core::{
+    count_of,
+    event::Event,
+    gate::{Moving, Waiting},
+    halt::Halt,
+    safety::Objection,
+    settle::Standing,
+};
 
 /// How loud a line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,10 +30,24 @@ pub fn line(event: &Event) -> Option<(Tone, String, String)> {
             let text = format!("{} of {} on {}", plan.playbook, count_of(plan.turns_allowed(), "server"), plan.cluster);
             say(Tone::Plain, "", text)
         }
+        Event::Resumed { left, replanned, .. } => {
+            let left = left.as_deref().unwrap_or("left by a controller that died");
+            let plan = if replanned.is_some() { ", with a new plan for the rest" } else { "" };
+            say(Tone::Plain, "", format!("going on with a run that was {left}{plan}"))
+        }
+        Event::Settled { host, standing, facts, .. } => {
+            let words = match standing {
+                Standing::Untouched => "was not touched yet",
+                Standing::Stopping => "is being stopped",
+                Standing::Down => "is down by our hand",
+                Standing::Back => "was restarted already",
+            };
+            say(Tone::Plain, host, format!("{words} ({facts})"))
+        }
         Event::SafetyWaiting { host, objections } => {
             say(Tone::Wait, host, format!("not safe yet: {}", objections_text(objections)))
         }
-        Event::TurnStarted { host, number, of, why, consented, baseline } => {
+        Event::TurnStarted { host, number, of, why, consented, baseline, .. } => {
             let why: Vec<_> = why.iter().map(ToString::to_string).collect();
             let mut text = format!("turn {number} of {of} ({})", why.join(", "));
             if !consented.is_empty() {
@@ -44,7 +65,7 @@ pub fn line(event: &Event) -> Option<(Tone, String, String)> {
         Event::StepStarted { host, step, .. } if step == "settle" => say(Tone::Plain, host, "settling".into()),
         Event::StepStarted { .. } => None,
         Event::Looked { waiting, .. } if waiting.is_empty() => None,
-        Event::Looked { host, waiting, .. } => say(Tone::Wait, host, format!("waiting for {}", waiting_text(waiting))),
+        Event::Looked { host, waiting, moving, .. } => say(Tone::Wait, host, waits(waiting, moving.as_ref())),
         Event::StepFinished { host, step, took_ms, note } => match step.as_str() {
             "drain" => {
                 let note = note.as_deref().unwrap_or("nothing to do");
@@ -52,7 +73,11 @@ pub fn line(event: &Event) -> Option<(Tone, String, String)> {
             }
             "stop" => say(Tone::Plain, host, format!("stopped in {}", span(*took_ms))),
             "start" => say(Tone::Plain, host, format!("started in {}", span(*took_ms))),
-            "gate" => say(Tone::Good, host, format!("ready {} after its start", span(*took_ms))),
+            "gate" => {
+                let note = note.as_deref().map(|note| format!("; {note}")).unwrap_or_default();
+                say(Tone::Good, host, format!("ready {} after its start{note}", span(*took_ms)))
+            }
+            "settle" => note.as_deref().and_then(|note| say(Tone::Wait, host, note.to_owned())),
             _ => None,
         },
         Event::TurnFinished { host, took_ms, unready_ms, version } => {
@@ -66,7 +91,11 @@ pub fn line(event: &Event) -> Option<(Tone, String, String)> {
             say(Tone::Wait, "", text)
         }
         Event::StopRequested { signal, at_once: true } => say(Tone::Bad, "", format!("{signal}: stopping at once")),
-        Event::Finished { .. } | Event::Halted { .. } | Event::Refused { .. } | Event::Interrupted { .. } => None,
+        Event::Finished { .. }
+        | Event::Halted { .. }
+        | Event::Refused { .. }
+        | Event::Aborted { .. }
+        | Event::Interrupted { .. } => None,
     }
 }
 
@@ -80,8 +109,14 @@ pub fn end(event: &Event) -> Option<String> {
             }
             Some(text)
         }
+        Event::Aborted { host, done, untouched } => {
+            let mut text = format!("closed; done: {}; untouched: {}", list(done), list(untouched));
+            if let Some(host) = host {
+                text.push_str(&format!("; {host} was left in its turn"));
+            }
+            Some(text)
+        }
         Event::Interrupted { in_doubt, done, untouched, next } => {
-            let list = |hosts: &[String]| if hosts.is_empty() { "none".to_owned() } else { hosts.join(", ") };
             let mut text = format!("interrupted; done: {}; untouched: {}", list(done), list(untouched));
             if let Some(doubt) = in_doubt {
                 text.push_str(&format!(
@@ -96,6 +131,16 @@ pub fn end(event: &Event) -> Option<String> {
         }
         _ => None,
     }
+}
+
+fn list(hosts: &[String]) -> String {
+    if hosts.is_empty() { "none".to_owned() } else { hosts.join(", ") }
+}
+
+/// A wait, in one line: for what, and what moves.
+pub fn waits(waiting: &[Waiting], moving: Option<&Moving>) -> String {
+    let moving = moving.map(|moving| format!("; {moving}")).unwrap_or_default();
+    format!("waiting for {}{moving}", waiting_text(waiting))
 }
 
 /// What a wait waits for, in one line.

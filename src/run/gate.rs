@@ -9,15 +9,16 @@ use super::{
     OBSERVE_TIMEOUT,
     doom::Doom,
     roll::{Roller, Stop},
+    told::Told,
     turn::Passage,
 };
 use crate::{
     core::{
-        caught_up::{self, Behind},
-        event::Event,
-        gate::{Condition, Verdict, Waiting},
+        gate::{Attachments, Baseline, Condition, Measure, Moves, Pace, Patience, Verdict, Waiting},
         halt::Cause,
-        playbook,
+        playbook::{self, Connections},
+        view::{Seen, View},
+        witness::Behind,
     },
     fleet::Fleet,
 };
@@ -27,98 +28,281 @@ use crate::{
 const EAGER_FOR: Duration = Duration::from_secs(10);
 /// See [`EAGER_FOR`].
 const EAGER_INTERVAL: Duration = Duration::from_millis(250);
-/// Data that is still missing this long after every group called the server current will not come: catching up ends
-/// before a leader says so, and what its copy lacks then nobody will send (measured: a damaged block stayed short).
-const SHORT_FOR: Duration = Duration::from_secs(10);
-/// The same conditions in other words are told again only after this long.
-const REWORD_AFTER: Duration = Duration::from_secs(2);
+/// A server that is back by now needs no account of its recovery; one that is not is asked for it this often.
+const RECOVERY_EVERY: Duration = Duration::from_secs(2);
+/// While settling the peers are asked this often, and never for longer than half of the time.
+const PEERS_EVERY: Duration = Duration::from_secs(1);
+/// The first line of JetStream's log where it finds no state of its meta group (2.10.26 to 2.15.1).
+const BOOTSTRAPPING: &str = "JetStream cluster bootstrapping";
 
-/// Waits until the gate opens.
+/// Waits until the gate opens; what there is to say of it.
 pub(super) async fn wait<F: Fleet>(
     roller: &mut Roller<'_, F>,
     passage: &mut Passage,
     step: &playbook::Gate,
-) -> Result<(), Stop> {
-    let began = Instant::now();
-    let deadline = began + step.deadline;
-    passage.deadline = Some(deadline);
-    passage.look_timeout = step.look_timeout;
-    let mut told = Told::new("gate", step.looks);
-    let mut delays = delays(step);
-    let mut last = Vec::new();
-    let mut doom = Doom::new();
-    loop {
-        let verdict = look(roller, passage, began, deadline).await?;
-        match verdict {
-            Some(Verdict::Open) => return caught_up(roller, passage, step, began, deadline).await,
-            Some(Verdict::Halt(cause)) => {
-                return Err(roller.halt(&passage.host, "gate", cause, passage.started, began.elapsed()).await);
-            }
-            Some(Verdict::Wait(waiting)) => {
-                if passage.gate.streak() == 1 {
-                    delays = self::delays(step);
-                }
-                told.tell(roller, passage, &waiting)?;
-                if let Some(cause) = doom.ask(roller, passage, &waiting, began).await? {
-                    return Err(roller.halt(&passage.host, "gate", cause, passage.started, began.elapsed()).await);
-                }
-                last = waiting;
-            }
-            None => {}
+) -> Result<Option<String>, Stop> {
+    let mut waiting = Wait::new(passage, step);
+    match waiting.ready(roller, passage, step).await? {
+        Ok(notes) => Ok(if notes.is_empty() { None } else { Some(notes.join("; ")) }),
+        Err(cause) => {
+            let waited = waiting.began.elapsed();
+            Err(roller.halt(&passage.host, "gate", cause, passage.started, waited).await)
         }
-        if Instant::now() >= deadline {
-            let cause = Cause::NotReady { waiting: last };
-            return Err(roller.halt(&passage.host, "gate", cause, passage.started, began.elapsed()).await);
-        }
-        let cap = if began.elapsed() < EAGER_FOR { EAGER_INTERVAL } else { step.max_interval };
-        let delay = delays.next().unwrap_or(step.max_interval).min(cap.min(step.max_interval));
-        roller.attend(sleep_until((Instant::now() + delay).min(deadline))).await?;
     }
 }
 
-/// Waits until the groups on the server are led and call it current, and its streams have what they had. What a healthy
-/// server says of itself is no proof of either.
-async fn caught_up<F: Fleet>(
-    roller: &mut Roller<'_, F>,
-    passage: &mut Passage,
-    step: &playbook::Gate,
+/// A wait at the gate.
+struct Wait {
     began: Instant,
-    deadline: Instant,
-) -> Result<(), Stop> {
-    let Some(before) = passage.assets.clone() else { return Ok(()) };
-    let fleet = roller.fleet;
-    let mut told = Told::new("gate", step.looks);
-    let mut short_since: Option<Instant> = None;
-    let mut delays = delays(step);
-    let waiting_since = Instant::now();
-    loop {
-        let observing = timeout_at(deadline, fleet.observe_assets(&[], OBSERVE_TIMEOUT));
-        let now = roller.attend(observing).await?.ok().and_then(|view| view.assets);
-        let behind = now.map(|now| caught_up::behind(&before, &now, &passage.server_name));
-        if behind.as_ref().is_some_and(Behind::nothing) {
+    pace: Pace,
+    told: Told,
+    doom: Doom,
+    recovered: Instant,
+    last: Vec<Waiting>,
+}
+
+impl Wait {
+    fn new(passage: &mut Passage, step: &playbook::Gate) -> Self {
+        let began = Instant::now();
+        passage.deadline = Some(began + step.deadline);
+        passage.look_timeout = step.look_timeout;
+        let patience = Patience { deadline: step.deadline, hard_cap: step.hard_cap, stalled_after: step.stalled_after };
+        let told = Told::new("gate", step.looks);
+        Self { began, pace: Pace::new(patience), told, doom: Doom::new(), recovered: began, last: Vec::new() }
+    }
+
+    fn until(&self) -> Instant {
+        self.began + self.pace.until()
+    }
+
+    /// Looks until all is back. The inner error is why waiting longer is of no use.
+    async fn ready<F: Fleet>(
+        &mut self,
+        roller: &mut Roller<'_, F>,
+        passage: &mut Passage,
+        step: &playbook::Gate,
+    ) -> Result<Result<Vec<String>, Cause>, Stop> {
+        let mut delays = delays(step);
+        loop {
+            match look(roller, passage, self.began, self.until()).await? {
+                Some(Verdict::Open) => break,
+                Some(Verdict::Halt(cause)) => return Ok(Err(cause)),
+                Some(Verdict::Wait(waiting)) => {
+                    if passage.gate.streak() == 1 {
+                        delays = self::delays(step);
+                    }
+                    self.recovery(roller, passage, &waiting).await?;
+                    self.told.tell(roller, passage, &waiting, self.pace.moving(self.began.elapsed()))?;
+                    if let Some(cause) = self.doom.ask(roller, passage, &waiting, self.began).await? {
+                        return Ok(Err(cause));
+                    }
+                    self.last = waiting;
+                }
+                None => {}
+            }
+            if let Some(cause) = self.over() {
+                return Ok(Err(cause));
+            }
+            let cap = if self.began.elapsed() < EAGER_FOR { EAGER_INTERVAL } else { step.max_interval };
+            let delay = delays.next().unwrap_or(step.max_interval).min(cap.min(step.max_interval));
+            roller.attend(sleep_until((Instant::now() + delay).min(self.until()))).await?;
+        }
+        let mut notes = changes(passage);
+        match self.caught_up(roller, passage, step).await? {
+            Ok(gone) => notes.extend(gone),
+            Err(cause) => return Ok(Err(cause)),
+        }
+        match self.connections(roller, passage, step).await? {
+            Ok(missing) => notes.extend(missing),
+            Err(cause) => return Ok(Err(cause)),
+        }
+        Ok(Ok(notes))
+    }
+
+    /// The cause, where the wait is over.
+    fn over(&mut self) -> Option<Cause> {
+        if Instant::now() < self.until() {
+            return None;
+        }
+        let mut waiting = std::mem::take(&mut self.last);
+        if let Some(still) = self.pace.still_for(self.began.elapsed()) {
+            let for_ms = crate::core::millis::of(still);
+            let reason = "it moved, and does not any more, or not fast enough".to_owned();
+            waiting.push(Waiting { condition: Condition::Recovery, reason, for_ms });
+        }
+        Some(Cause::NotReady { waiting })
+    }
+
+    /// Takes in what a server that is not ready yet says of its recovery.
+    async fn recovery<F: Fleet>(
+        &mut self,
+        roller: &mut Roller<'_, F>,
+        passage: &Passage,
+        waiting: &[Waiting],
+    ) -> Result<(), Stop> {
+        let elapsed = self.began.elapsed();
+        for reason in waiting.iter().filter(|waiting| waiting.condition == Condition::Healthz) {
+            self.pace.said(elapsed, &reason.reason);
+        }
+        if waiting.is_empty() || self.recovered.elapsed() < RECOVERY_EVERY {
             return Ok(());
         }
-        let waiting = behind_as_waits(behind.as_ref(), waiting_since.elapsed());
-        let only_data = behind.as_ref().is_some_and(|behind| behind.groups.is_empty());
-        short_since = if only_data { short_since.or(Some(Instant::now())) } else { None };
-        let cause = if short_since.is_some_and(|since| since.elapsed() >= SHORT_FOR) {
-            Some(Cause::DataShort { streams: behind.map(|behind| behind.data).unwrap_or_default() })
-        } else if Instant::now() >= deadline {
-            Some(Cause::NotReady { waiting: waiting.clone() })
-        } else {
-            // It may die while it catches up.
-            match look(roller, passage, began, deadline).await? {
-                Some(Verdict::Halt(cause)) => Some(cause),
+        let fleet = roller.fleet;
+        let found = roller.attend(fleet.recovery(&passage.host, passage.look_timeout)).await?;
+        self.recovered = Instant::now();
+        let held = passage.witness.as_ref().map(crate::core::witness::Witness::held);
+        // A server that serves reads what its clients send.
+        let opening = waiting.iter().any(|waiting| waiting.condition == Condition::ClientPort);
+        for measure in found.into_iter().filter(|measure| opening || measure.what != Moves::BytesRead) {
+            let of = match measure.what {
+                Moves::Streams => held.map(|(streams, _)| streams),
+                Moves::Messages => held.map(|(_, messages)| messages),
                 _ => None,
-            }
-        };
-        if let Some(cause) = cause {
-            return Err(roller.halt(&passage.host, "gate", cause, passage.started, began.elapsed()).await);
+            };
+            self.pace.note(self.began.elapsed(), Measure { of: of.filter(|of| *of >= measure.value), ..measure });
         }
-        told.tell(roller, passage, &waiting)?;
-        let delay = delays.next().unwrap_or(step.max_interval).min(step.max_interval);
-        roller.attend(sleep_until((Instant::now() + delay).min(deadline))).await?;
+        Ok(())
     }
+
+    /// Waits until the groups on the server are led and call it current, and its copies hold what they held; what there is
+    /// to say. What a healthy server says of itself is no proof of either.
+    async fn caught_up<F: Fleet>(
+        &mut self,
+        roller: &mut Roller<'_, F>,
+        passage: &mut Passage,
+        step: &playbook::Gate,
+    ) -> Result<Result<Vec<String>, Cause>, Stop> {
+        if passage.witness.is_none() {
+            return Ok(Ok(Vec::new()));
+        }
+        if let Some(cause) = store_empty(roller, passage).await? {
+            return Ok(Err(cause));
+        }
+        let mut delays = delays(step);
+        let waiting_since = Instant::now();
+        loop {
+            let observing = timeout_at(self.until(), roller.fleet.observe_assets(&[], OBSERVE_TIMEOUT));
+            let now = roller.attend(observing).await?.ok().and_then(|view| view.assets);
+            let waited = waiting_since.elapsed();
+            let behind = now.zip(passage.witness.as_mut()).map(|(now, witness)| witness.look(now, waited));
+            if let Some(behind) = behind.as_ref().filter(|behind| behind.nothing()) {
+                return Ok(Ok(gone(behind)));
+            }
+            self.last = behind_as_waits(behind.as_ref(), waited);
+            if let Some(behind) = behind {
+                if !behind.lost.is_empty() {
+                    return Ok(Err(Cause::DataShort { streams: behind.lost }));
+                }
+                let to_come = u64::try_from(behind.groups.len()).unwrap_or(u64::MAX);
+                let measure = |what, value| Measure { what, value, of: None };
+                self.pace.note(self.began.elapsed(), measure(Moves::GroupsToCome, to_come));
+                self.pace.note(self.began.elapsed(), measure(Moves::MessagesToCome, behind.to_get));
+            }
+            let last = self.last.clone();
+            self.told.tell(roller, passage, &last, self.pace.moving(self.began.elapsed()))?;
+            if let Some(cause) = self.over() {
+                return Ok(Err(cause));
+            }
+            // It may die while it catches up.
+            if let Some(Verdict::Halt(cause)) = look(roller, passage, self.began, self.until()).await? {
+                return Ok(Err(cause));
+            }
+            let delay = delays.next().unwrap_or(step.max_interval).min(step.max_interval);
+            roller.attend(sleep_until((Instant::now() + delay).min(self.until()))).await?;
+        }
+    }
+
+    /// Waits for clients, leafnodes and gateways of the cluster to be back, as long as the playbook lets them.
+    async fn connections<F: Fleet>(
+        &mut self,
+        roller: &mut Roller<'_, F>,
+        passage: &Passage,
+        step: &playbook::Gate,
+    ) -> Result<Result<Option<String>, Cause>, Stop> {
+        let Some(before) = passage.gate.baseline().attachments else { return Ok(Ok(None)) };
+        if step.connections == Connections::Ignore {
+            return Ok(Ok(None));
+        }
+        let since = Instant::now();
+        loop {
+            let view = roller.attend(roller.fleet.observe(&[], OBSERVE_TIMEOUT)).await?;
+            let Some(missing) = missing(&before, &view) else { return Ok(Ok(None)) };
+            if since.elapsed() >= step.connections_within {
+                if step.connections == Connections::Warn {
+                    return Ok(Ok(Some(format!("only {missing} are connected to the cluster again"))));
+                }
+                let for_ms = crate::core::millis::of(since.elapsed());
+                let waiting = vec![Waiting { condition: Condition::Connections, reason: missing, for_ms }];
+                return Ok(Err(Cause::NotReady { waiting }));
+            }
+            let for_ms = crate::core::millis::of(since.elapsed());
+            let waiting = [Waiting { condition: Condition::Connections, reason: missing, for_ms }];
+            self.told.tell(roller, passage, &waiting, None)?;
+            roller.attend(sleep(EAGER_INTERVAL)).await?;
+        }
+    }
+}
+
+/// What is missing of the connections; where a server can't be asked that is not known, and not good.
+fn missing(before: &Attachments, view: &View) -> Option<String> {
+    match Attachments::of(view) {
+        Some(now) => before.missing(&now),
+        None => Some("an unknown number of clients".to_owned()),
+    }
+}
+
+/// What is another than before, and to be told: a version or a configuration that someone put there.
+fn changes(passage: &Passage) -> Vec<String> {
+    let Baseline { version, config_digest, errors, .. } = passage.gate.baseline();
+    let mut notes = Vec::new();
+    if let (Some(old), Some(new)) = (version, &passage.version)
+        && old != new
+    {
+        notes.push(format!("version {new}, {old} before: another binary was in place"));
+    }
+    if let (Some(old), Some(new)) = (config_digest, &passage.config_digest)
+        && old != new
+    {
+        notes.push("its configuration is another than before".to_owned());
+    }
+    if !errors.is_empty() {
+        notes.push(format!("errors of its healthz that stood before, not waited for: {}", errors.len()));
+    }
+    notes
+}
+
+fn gone(behind: &Behind) -> Vec<String> {
+    match behind.gone.as_slice() {
+        [] => Vec::new(),
+        [only] => vec![format!("{only} is not there any more: deleted, or lost")],
+        [first, rest @ ..] => vec![format!("{first} and {} more are not there any more: deleted, or lost", rest.len())],
+    }
+}
+
+/// Whether the server began with an empty store, as where a volume is not mounted. R3 streams are filled again by their
+/// peers so soon that only the log tells.
+async fn store_empty<F: Fleet>(roller: &mut Roller<'_, F>, passage: &Passage) -> Result<Option<Cause>, Stop> {
+    // Without the time of the start the log would begin with the server's very first one.
+    let (Some(since), true) = (passage.started, passage.witness.as_ref().is_some_and(|witness| witness.had_meta()))
+    else {
+        return Ok(None);
+    };
+    let fleet = roller.fleet;
+    let archive = roller.attend(fleet.collect(&passage.host, Some(since), OBSERVE_TIMEOUT)).await?;
+    let line = archive.log_lines().find(|(_, line)| line.text.contains(BOOTSTRAPPING));
+    Ok(line.map(|(_, line)| Cause::StoreEmpty { line: line.text.clone() }))
+}
+
+/// Sees what is on the server at the last moment before it stops: the later, the less can happen until it is back.
+pub(super) async fn before_stop<F: Fleet>(roller: &mut Roller<'_, F>, passage: &mut Passage) -> Result<(), Stop> {
+    let Some(witness) = &mut passage.witness else { return Ok(()) };
+    let fleet = roller.fleet;
+    let observing = fleet.observe_assets(&[], OBSERVE_TIMEOUT);
+    // Where it can't be seen now, what was seen when the turn began has to do.
+    if let Some(assets) = roller.attend(observing).await?.assets.filter(|assets| assets.gaps.is_empty()) {
+        witness.at_stop(assets);
+    }
+    Ok(())
 }
 
 fn behind_as_waits(behind: Option<&Behind>, elapsed: Duration) -> Vec<Waiting> {
@@ -140,7 +324,8 @@ fn behind_as_waits(behind: Option<&Behind>, elapsed: Duration) -> Vec<Waiting> {
     }
 }
 
-/// Watches that the server stays ready. A bad look begins the time anew; the gate's deadline bounds the whole.
+/// Watches that the server stays ready, in its own eyes and in those of its peers. A bad look begins the time anew; the
+/// gate's deadline bounds the whole.
 pub(super) async fn settle<F: Fleet>(
     roller: &mut Roller<'_, F>,
     passage: &mut Passage,
@@ -148,24 +333,42 @@ pub(super) async fn settle<F: Fleet>(
 ) -> Result<(), Stop> {
     let began = Instant::now();
     let hard = passage.deadline.unwrap_or(began).max(began + step.hold + passage.look_timeout);
-    let mut good_since = began;
+    let (mut good_since, mut ask_peers) = (began, began);
     let mut told = Told::new("settle", 0);
     let mut last = Vec::new();
     while good_since.elapsed() < step.hold {
         let left = step.hold.saturating_sub(good_since.elapsed());
         roller.attend(sleep(step.interval.min(left))).await?;
-        match look(roller, passage, began, hard).await? {
+        let verdict = look(roller, passage, began, hard).await?;
+        let mut waiting = match verdict {
             Some(Verdict::Halt(cause)) => {
                 return Err(roller.halt(&passage.host, "settle", cause, passage.started, began.elapsed()).await);
             }
-            Some(Verdict::Wait(waiting)) if !waiting.is_empty() => {
-                good_since = Instant::now();
-                told.tell(roller, passage, &waiting)?;
-                last = waiting;
-            }
+            Some(Verdict::Wait(waiting)) => waiting,
             // Open and a good look that awaits more: both are good here.
-            Some(Verdict::Open | Verdict::Wait(_)) => {}
-            None => good_since = Instant::now(),
+            Some(Verdict::Open) => Vec::new(),
+            None => {
+                good_since = Instant::now();
+                Vec::new()
+            }
+        };
+        let ending = good_since.elapsed() >= step.hold;
+        if waiting.is_empty() && (ending || Instant::now() >= ask_peers) {
+            let asked = Instant::now();
+            let behind = peers(roller, passage, began.elapsed(), hard).await?;
+            ask_peers = Instant::now() + PEERS_EVERY.max(asked.elapsed());
+            if let Some(lost) = behind.as_ref().map(|behind| &behind.lost).filter(|lost| !lost.is_empty()) {
+                let cause = Cause::DataShort { streams: lost.clone() };
+                return Err(roller.halt(&passage.host, "settle", cause, passage.started, began.elapsed()).await);
+            }
+            if passage.witness.is_some() && !behind.as_ref().is_some_and(Behind::nothing) {
+                waiting = behind_as_waits(behind.as_ref(), asked.elapsed());
+            }
+        }
+        if !waiting.is_empty() {
+            good_since = Instant::now();
+            told.tell(roller, passage, &waiting, None)?;
+            last = waiting;
         }
         if Instant::now() >= hard && good_since.elapsed() < step.hold {
             let cause = Cause::NotSettled { waiting: last };
@@ -173,6 +376,21 @@ pub(super) async fn settle<F: Fleet>(
         }
     }
     Ok(())
+}
+
+/// What its peers say of the groups on it; none where they can't be asked.
+async fn peers<F: Fleet>(
+    roller: &mut Roller<'_, F>,
+    passage: &mut Passage,
+    elapsed: Duration,
+    deadline: Instant,
+) -> Result<Option<Behind>, Stop> {
+    if passage.witness.is_none() {
+        return Ok(None);
+    }
+    let observing = timeout_at(deadline, roller.fleet.observe_assets(&[], OBSERVE_TIMEOUT));
+    let now = roller.attend(observing).await?.ok().and_then(|view| view.assets);
+    Ok(now.zip(passage.witness.as_mut()).map(|(now, witness)| witness.look(now, elapsed)))
 }
 
 /// One look and its verdict; none where the deadline came first.
@@ -195,6 +413,7 @@ async fn look<F: Fleet>(
     }
     if let Ok(varz) = &look.server.varz {
         passage.version = Some(varz.version.clone());
+        passage.config_digest.clone_from(&varz.config_digest);
     }
     Ok(Some(verdict))
 }
@@ -206,46 +425,4 @@ fn delays(step: &playbook::Gate) -> impl Iterator<Item = Duration> + use<> {
         .with_jitter()
         .without_max_times()
         .build()
-}
-
-/// What was told last: good looks in a row, what was waited for, and when.
-type Line = (u32, Vec<(Condition, String)>, Instant);
-
-/// Keeps the events of a wait few: one when what is waited for changes, not one a look.
-struct Told {
-    step: &'static str,
-    of: u32,
-    last: Option<Line>,
-}
-
-impl Told {
-    fn new(step: &'static str, of: u32) -> Self {
-        Self { step, of, last: None }
-    }
-
-    fn tell<F: Fleet>(
-        &mut self,
-        roller: &mut Roller<'_, F>,
-        passage: &Passage,
-        waiting: &[Waiting],
-    ) -> Result<(), Stop> {
-        let good = passage.gate.streak();
-        let now: Vec<_> = waiting.iter().map(|waiting| (waiting.condition, waiting.reason.clone())).collect();
-        if let Some((told_good, told, at)) = &self.last {
-            let same_conditions = told.iter().map(|(c, _)| c).eq(now.iter().map(|(c, _)| c));
-            let same = *told_good == good && same_conditions;
-            if same && (*told == now || at.elapsed() < REWORD_AFTER) {
-                return Ok(());
-            }
-        }
-        self.last = Some((good, now, Instant::now()));
-        roller.record(Event::Looked {
-            host: passage.host.clone(),
-            step: self.step.into(),
-            good,
-            of: self.of,
-            waiting: waiting.to_vec(),
-        })?;
-        Ok(())
-    }
 }

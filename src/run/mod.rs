@@ -6,12 +6,16 @@ pub mod diagnosis;
 mod doom;
 mod drain;
 mod gate;
+mod lock;
 mod recorder;
+mod resume;
 mod roll;
 pub mod shutdown;
+mod told;
 mod turn;
 
 pub use recorder::{RecordError, Recorder};
+pub use resume::Resume;
 pub use roll::{Outcome, Run, RunError, roll};
 
 use std::time::Duration;

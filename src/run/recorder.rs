@@ -37,6 +37,22 @@ impl Recorder {
         Self { run, seq: 0, progress: Progress::default(), sink, reporters }
     }
 
+    /// A recorder for a run that has `seq` events, which fold to `progress`.
+    pub fn resume(
+        run: String,
+        seq: u64,
+        progress: Progress,
+        sink: Box<dyn Sink>,
+        reporters: Vec<Box<dyn Reporter>>,
+    ) -> Self {
+        Self { run, seq, progress, sink, reporters }
+    }
+
+    /// Whether the journal asks to stop at the next safe point, and why.
+    pub fn strained(&self) -> Option<String> {
+        self.sink.strained()
+    }
+
     /// The run's id.
     pub fn run(&self) -> &str {
         &self.run
@@ -52,15 +68,26 @@ impl Recorder {
     /// # Errors
     /// It could not be kept or can't come now; nothing was shown.
     pub fn record(&mut self, at: Timestamp, event: Event) -> Result<(), RecordError> {
-        let mut next = self.progress.clone();
-        next.apply(&event)?;
+        self.progress.legal(&event)?;
         let envelope = Envelope { v: SCHEMA, run: self.run.clone(), seq: self.seq, at, event };
+        die_at(&format!("before-{}", self.seq));
         self.sink.append(&envelope).map_err(RecordError::Journal)?;
+        die_at(&format!("after-{}", self.seq));
         self.seq += 1;
-        self.progress = next;
+        self.progress.apply(&envelope.event)?;
         for reporter in &mut self.reporters {
             reporter.report(&envelope, &self.progress);
         }
         Ok(())
     }
+}
+
+/// A death of the controller at this very instant, for tests that try every one of them: no such thing in a release build.
+fn die_at(instant: &str) {
+    #[cfg(debug_assertions)]
+    if std::env::var("ROLLGATE_TEST_DIE_AT").is_ok_and(|wanted| wanted == instant) {
+        std::process::abort();
+    }
+    #[cfg(not(debug_assertions))]
+    let _ = instant;
 }

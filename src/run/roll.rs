@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     diagnosis::{self, Before},
+    lock,
     recorder::{RecordError, Recorder},
+    resume::{self, Resume},
     shutdown::{Wish, Wishes},
     turn,
 };
@@ -15,6 +17,7 @@ use crate::{
         event::Event,
         gate::Baseline,
         halt::{Cause, Halt, Serving},
+        lock::LockRefusal,
         millis, order,
         plan::{Plan, Turn},
         safety::{self, Candidate, Objection},
@@ -32,8 +35,14 @@ pub struct Run {
     pub plan: Plan,
     /// The inventory's digest.
     pub inventory: String,
-    /// The command line that would roll this cluster again, without `--host`.
+    /// Tells clusters of one name apart.
+    pub cluster_key: String,
+    /// The run goes on: what its recorder knows is what happened before.
+    pub resume: Option<Resume>,
+    /// The command line that would begin this roll again.
     pub again: String,
+    /// The command line that would go on with this run.
+    pub go_on: String,
     /// The command line that shows the cluster's state.
     pub status: String,
 }
@@ -66,13 +75,19 @@ fn where_(at: &Option<(String, String)>) -> String {
     at.as_ref().map_or_else(String::new, |(host, step)| format!(" at the {step} of {host}"))
 }
 
-/// Carries out a plan.
+/// Carries out a plan. The caller has the cluster's lock and gives it back; meanwhile it is renewed here.
 ///
 /// # Errors
 /// The journal could not be written. Everything else that can go wrong is an [`Outcome`].
 pub async fn roll<F: Fleet>(fleet: &F, run: Run, recorder: &mut Recorder, wishes: Wishes) -> Result<Outcome, RunError> {
-    let mut roller = Roller { fleet, run, recorder, wishes, started: Instant::now(), before: Before::default() };
-    let end = match roller.turns().await {
+    let (sender, lost) = watch::channel(None);
+    let mut roller = Roller { fleet, run, recorder, wishes, lost, started: Instant::now(), before: Before::default() };
+    let end = tokio::select! {
+        biased;
+        end = roller.turns() => end,
+        never = lock::beat(fleet, sender) => match never {},
+    };
+    let end = match end {
         Ok(()) => Ok(roller.finish()),
         Err(Stop::Halt(halt)) => Ok(roller.halted(*halt)),
         Err(Stop::Wish) => Ok(roller.interrupted()),
@@ -106,6 +121,7 @@ pub(super) struct Roller<'a, F> {
     pub(super) run: Run,
     pub(super) recorder: &'a mut Recorder,
     wishes: Wishes,
+    lost: watch::Receiver<Option<LockRefusal>>,
     started: Instant,
     /// What was true of the server whose turn it is.
     pub(super) before: Before,
@@ -113,12 +129,12 @@ pub(super) struct Roller<'a, F> {
 
 impl<F: Fleet> Roller<'_, F> {
     async fn turns(&mut self) -> Result<(), Stop> {
-        let plan = Box::new(self.run.plan.clone());
-        let inventory = self.run.inventory.clone();
-        self.record(Event::RunStarted { rollgate: env!("CARGO_PKG_VERSION").into(), inventory, plan })?;
-        let mut remaining = self.run.plan.turns.clone();
+        self.begin().await?;
         let of = self.run.plan.turns_allowed();
-        for number in 1..=of {
+        let done = self.recorder.progress().done.clone();
+        let mut remaining = self.run.plan.turns.clone();
+        remaining.retain(|turn| !done.contains(&turn.host));
+        for number in done.len() + 1..=of {
             if number > 1 && !self.run.plan.policy.pause.is_zero() {
                 let pause = self.run.plan.policy.pause;
                 self.record(Event::Paused { for_ms: millis::of(pause) })?;
@@ -136,11 +152,26 @@ impl<F: Fleet> Roller<'_, F> {
                 of,
                 why,
                 baseline: baseline.clone(),
+                before: view.assets.as_ref().map(|assets| Box::new(assets.only(&turn.server_name))),
                 consented: turn.consented.clone(),
             })?;
             turn::take(self, &turn, baseline, view.assets).await?;
         }
         Ok(())
+    }
+
+    /// The first event of this controller, and the turn that another one left.
+    async fn begin(&mut self) -> Result<(), Stop> {
+        let (rollgate, inventory) = (env!("CARGO_PKG_VERSION").to_owned(), self.run.inventory.clone());
+        let plan = Box::new(self.run.plan.clone());
+        let Some(resume) = self.run.resume.clone() else {
+            let cluster_key = self.run.cluster_key.clone();
+            self.record(Event::RunStarted { rollgate, inventory, cluster_key, plan })?;
+            return Ok(());
+        };
+        let replanned = resume.replanned.then_some(plan);
+        self.record(Event::Resumed { rollgate, inventory, left: resume.left.clone(), replanned })?;
+        resume::settle(self, &resume).await
     }
 
     /// The next turn, once its restart is safe, and the view that says so.
@@ -185,7 +216,7 @@ impl<F: Fleet> Roller<'_, F> {
                 next.push(remedy);
             }
         }
-        next.push(format!("go on with: {}", self.go_on(&progress.untouched())));
+        next.push(format!("go on with: {}", self.go_on()));
         Stop::Halt(Box::new(Halt {
             host: host.to_owned(),
             step: "observe".into(),
@@ -217,11 +248,12 @@ impl<F: Fleet> Roller<'_, F> {
         };
         let progress = self.recorder.progress();
         let untouched = progress.untouched();
-        let mut next = vec![format!("mend {host}; do not restart it blindly, the cause would stay")];
-        next.push(format!("see that it is back: {}", self.run.status));
-        if !untouched.is_empty() {
-            next.push(format!("then go on with: {}", self.go_on(&untouched)));
-        }
+        let next = vec![
+            format!("mend {host}; do not restart it blindly, the cause would stay"),
+            format!("see that it is back: {}", self.run.status),
+            // Also where it is the last one: it has not passed the gate.
+            format!("then go on with: {}", self.run.go_on),
+        ];
         Stop::Halt(Box::new(Halt {
             host: host.to_owned(),
             step: step.to_owned(),
@@ -235,9 +267,10 @@ impl<F: Fleet> Roller<'_, F> {
         }))
     }
 
-    fn go_on(&self, hosts: &[String]) -> String {
-        let flags: String = hosts.iter().map(|host| format!(" --host {host}")).collect();
-        format!("{}{flags}", self.run.again)
+    /// Nothing was touched: begin again. Else: go on.
+    fn go_on(&self) -> &str {
+        let progress = self.recorder.progress();
+        if progress.attempts.is_empty() && progress.resumed == 0 { &self.run.again } else { &self.run.go_on }
     }
 
     fn finish(&mut self) -> Result<Outcome, RecordError> {
@@ -250,7 +283,7 @@ impl<F: Fleet> Roller<'_, F> {
 
     fn halted(&mut self, halt: Halt) -> Result<Outcome, RecordError> {
         let halt = Box::new(halt);
-        if halt.done.is_empty() && !halt.touched() {
+        if self.recorder.progress().attempts.is_empty() && self.recorder.progress().resumed == 0 {
             self.record(Event::Refused { halt: halt.clone() })?;
             return Ok(Outcome::Refused(halt));
         }
@@ -266,9 +299,7 @@ impl<F: Fleet> Roller<'_, F> {
         if progress.turn.is_some() {
             next.push(format!("see what became of it: {}", self.run.status));
         }
-        if !untouched.is_empty() {
-            next.push(format!("go on with: {}", self.go_on(&untouched)));
-        }
+        next.push(format!("go on with: {}", self.run.go_on));
         let (in_doubt, done) = (progress.in_doubt(), progress.done.clone());
         self.record(Event::Interrupted { in_doubt, done, untouched, next })?;
         Ok(Outcome::Interrupted)
@@ -281,6 +312,10 @@ impl<F: Fleet> Roller<'_, F> {
 
     /// Stops here if the operator wishes so: nothing is under way.
     fn safe_point(&mut self) -> Result<(), Stop> {
+        self.must_have_lock()?;
+        if let Some(detail) = self.recorder.strained() {
+            return Err(Stop::Halt(Box::new(self.halt_here(Cause::JournalFull { detail }, Vec::new()))));
+        }
         if *self.wishes.borrow() == Wish::GoOn { Ok(()) } else { Err(Stop::Wish) }
     }
 
@@ -292,9 +327,39 @@ impl<F: Fleet> Roller<'_, F> {
                 std::future::pending::<()>().await;
             }
         };
+        let mut lost = self.lost.clone();
         tokio::select! {
             () = wished => Err(Stop::Wish),
+            Ok(_) = lost.wait_for(Option::is_some) => self.must_have_lock(),
             () = tokio::time::sleep(duration) => Ok(()),
+        }
+    }
+
+    /// Stops here if another run has the lock: it may be about to stop a server.
+    fn must_have_lock(&self) -> Result<(), Stop> {
+        let Some(refusal) = self.lost.borrow().clone() else { return Ok(()) };
+        let next = vec!["let the other run end, or see that it is dead".into(), self.run.status.clone()];
+        Err(Stop::Halt(Box::new(self.halt_here(Cause::LockLost { detail: refusal.to_string() }, next))))
+    }
+
+    /// A halt that comes of no server, wherever the roll stands.
+    fn halt_here(&self, cause: Cause, mut next: Vec<String>) -> Halt {
+        let progress = self.recorder.progress();
+        let untouched = progress.untouched();
+        let turn = progress.turn.as_ref();
+        let host = turn.map(|turn| turn.host.clone()).or_else(|| untouched.first().cloned());
+        let step = turn.map(|turn| turn.step.clone().unwrap_or_else(|| "turn".into()));
+        next.push(format!("go on with: {}", self.go_on()));
+        Halt {
+            host: host.unwrap_or_default(),
+            step: step.unwrap_or_else(|| "observe".into()),
+            cause,
+            after_ms: 0,
+            diagnosis: None,
+            serving: None,
+            done: progress.done.clone(),
+            untouched,
+            next,
         }
     }
 
@@ -302,7 +367,9 @@ impl<F: Fleet> Roller<'_, F> {
     pub(super) async fn attend<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Stop> {
         tokio::pin!(work);
         let mut wishes = self.wishes.clone();
+        let mut lost = self.lost.clone();
         loop {
+            self.must_have_lock()?;
             self.note_wish()?;
             if matches!(*self.wishes.borrow(), Wish::Now { .. }) {
                 return Err(Stop::Wish);
@@ -316,6 +383,7 @@ impl<F: Fleet> Roller<'_, F> {
             tokio::select! {
                 biased;
                 Ok(_) = changed => {}
+                Ok(_) = lost.wait_for(Option::is_some) => {}
                 result = &mut work => return Ok(result),
             }
         }

@@ -19,7 +19,9 @@ use crate::{
         millis,
         plan::Turn,
         playbook::Step,
-        view::{FailureKind, Phase},
+        progress,
+        view::{Failure, FailureKind, Phase},
+        witness::Witness,
     },
     fleet::{Action, Change, Changed, Fleet},
 };
@@ -47,6 +49,8 @@ pub(super) struct Passage {
     pub(super) version_before: Option<String>,
     /// JetStream's assets before the turn.
     pub(super) assets: Option<Assets>,
+    /// What was on the server before; none without JetStream.
+    pub(super) witness: Option<Witness>,
     /// The gate, which remembers across gate and settle.
     pub(super) gate: Gate,
     /// When the server was told to stop.
@@ -61,6 +65,8 @@ pub(super) struct Passage {
     pub(super) look_timeout: Duration,
     /// What runs now.
     pub(super) version: Option<String>,
+    /// The digest of its configuration.
+    pub(super) config_digest: Option<String>,
 }
 
 /// Takes one turn.
@@ -70,17 +76,50 @@ pub(super) async fn take<F: Fleet>(
     baseline: Baseline,
     assets: Option<Assets>,
 ) -> Result<(), Stop> {
-    let began = Instant::now();
+    let passage = passage(roller, turn.host.clone(), baseline, turn.version.clone(), assets);
+    steps(roller, passage, &[]).await
+}
+
+/// Goes on with a turn that was left after its stop was announced.
+pub(super) async fn go_on<F: Fleet>(
+    roller: &mut Roller<'_, F>,
+    left: progress::Turn,
+    down_at: Option<Timestamp>,
+) -> Result<(), Stop> {
+    let assets = left.before.map(|assets| (*assets).clone());
+    let mut passage = passage(roller, left.host, left.baseline, None, assets);
+    let down = down_at.and_then(|at| Duration::try_from(roller.fleet.now().duration_since(at)).ok());
+    passage.down_since = down.and_then(|down| Instant::now().checked_sub(down));
+    steps(roller, passage, &left.finished).await
+}
+
+/// The id under which a host records a change: a turn that was left untouched and is begun anew asks for new changes.
+pub(super) fn change_id<F: Fleet>(roller: &Roller<'_, F>, host: &str, step: &str) -> String {
+    let run = roller.recorder.run();
+    match roller.recorder.progress().attempts.get(host) {
+        None | Some(0 | 1) => format!("{run}-{host}-{step}"),
+        Some(attempt) => format!("{run}-{host}-{step}-{attempt}"),
+    }
+}
+
+fn passage<F: Fleet>(
+    roller: &Roller<'_, F>,
+    host: String,
+    baseline: Baseline,
+    version_before: Option<String>,
+    assets: Option<Assets>,
+) -> Passage {
     let looks = roller.run.plan.steps.iter().find_map(|step| match step {
         Step::Gate(gate) => Some(gate.looks),
         _ => None,
     });
     let stops = roller.run.plan.steps.iter().any(|step| matches!(step, Step::Stop(_)));
-    let mut passage = Passage {
-        host: turn.host.clone(),
-        server_name: turn.server_name.clone(),
+    Passage {
+        host,
+        server_name: baseline.server_name.clone(),
         server_id: baseline.server_id.clone(),
-        version_before: turn.version.clone(),
+        version_before,
+        witness: assets.clone().map(|assets| Witness::new(&baseline.server_name, assets, baseline.errors.clone())),
         assets,
         gate: Gate::new(if stops { baseline } else { baseline.of_any_process() }, looks.unwrap_or(1)),
         down_since: None,
@@ -89,13 +128,20 @@ pub(super) async fn take<F: Fleet>(
         deadline: None,
         look_timeout: Duration::from_secs(3),
         version: None,
-    };
+        config_digest: None,
+    }
+}
+
+/// The steps of a turn that are not finished yet.
+async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finished: &[String]) -> Result<(), Stop> {
+    let began = Instant::now();
     for step in roller.run.plan.steps.clone() {
+        if finished.iter().any(|name| name == step.name()) {
+            continue;
+        }
         let step_began = Instant::now();
         let change = match &step {
-            Step::Stop(_) | Step::Start(_) => {
-                Some(format!("{}-{}-{}", roller.recorder.run(), passage.host, step.name()))
-            }
+            Step::Stop(_) | Step::Start(_) => Some(change_id(roller, &passage.host, step.name())),
             Step::Drain(_) | Step::Gate(_) | Step::Settle(_) => None,
         };
         roller.record(Event::StepStarted {
@@ -107,7 +153,8 @@ pub(super) async fn take<F: Fleet>(
         match (&step, change) {
             (Step::Drain(step), _) => note = Some(drain::drain(roller, &passage, step).await?),
             (Step::Stop(stop), Some(id)) => {
-                passage.down_since = Some(step_began);
+                gate::before_stop(roller, &mut passage).await?;
+                passage.down_since.get_or_insert_with(Instant::now);
                 let change = Change { id, what: Action::Stop, limit: stop.deadline };
                 carry_out(roller, &mut passage, &change, "stop").await?;
                 stopped(roller, &passage, step_began, stop.deadline).await?;
@@ -116,7 +163,7 @@ pub(super) async fn take<F: Fleet>(
                 let change = Change { id, what: Action::Start, limit: start.deadline };
                 carry_out(roller, &mut passage, &change, "start").await?;
             }
-            (Step::Gate(step), _) => gate::wait(roller, &mut passage, step).await?,
+            (Step::Gate(step), _) => note = gate::wait(roller, &mut passage, step).await?,
             (Step::Settle(step), _) => gate::settle(roller, &mut passage, step).await?,
             (Step::Stop(_) | Step::Start(_), None) => {}
         }
@@ -133,6 +180,62 @@ pub(super) async fn take<F: Fleet>(
     Ok(())
 }
 
+/// Contact with a host in the middle of a change, which may be lost and found again.
+pub(super) struct Contact {
+    lost_since: Option<Instant>,
+    delays: Box<dyn Iterator<Item = Duration> + Send>,
+}
+
+impl Contact {
+    pub(super) fn new() -> Self {
+        Self { lost_since: None, delays: reconnects() }
+    }
+
+    /// The host answered.
+    fn found(&mut self) {
+        *self = Self::new();
+    }
+
+    /// When to try again after a failure.
+    fn lost(&mut self, failure: Failure) -> Result<Duration, Cause> {
+        if self.lost_since.get_or_insert_with(Instant::now).elapsed() <= RECONNECT_FOR {
+            return Ok(self.delay());
+        }
+        Err(match failure.kind {
+            FailureKind::Fenced => Cause::LockLost { detail: failure.to_string() },
+            _ => Cause::HostLost { failure },
+        })
+    }
+
+    /// Waits before the next try, or halts.
+    pub(super) async fn wait<F: Fleet>(
+        &mut self,
+        roller: &mut Roller<'_, F>,
+        host: &str,
+        step: &str,
+        failure: Failure,
+    ) -> Result<(), Stop> {
+        match self.lost(failure) {
+            Ok(delay) => roller.attend(sleep(delay)).await,
+            Err(cause) => Err(roller.halt(host, step, cause, None, RECONNECT_FOR).await),
+        }
+    }
+
+    fn delay(&mut self) -> Duration {
+        self.delays.next().unwrap_or(CHANGE_POLL)
+    }
+}
+
+fn reconnects() -> Box<dyn Iterator<Item = Duration> + Send> {
+    let delays = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(250))
+        .with_max_delay(Duration::from_secs(5))
+        .with_jitter()
+        .without_max_times()
+        .build();
+    Box::new(delays)
+}
+
 /// Begins a change and waits for its end, over as many connections as it takes.
 async fn carry_out<F: Fleet>(
     roller: &mut Roller<'_, F>,
@@ -142,8 +245,7 @@ async fn carry_out<F: Fleet>(
 ) -> Result<(), Stop> {
     let fleet = roller.fleet;
     let began = Instant::now();
-    let mut lost_since: Option<Instant> = None;
-    let mut delays = reconnects();
+    let mut contact = Contact::new();
     let cause = loop {
         match roller.attend(fleet.change(&passage.host, change, CHANGE_POLL.min(change.limit))).await? {
             Ok(Changed::Ended { status: 0, began, .. }) | Ok(Changed::Lost { began }) => {
@@ -160,35 +262,19 @@ async fn carry_out<F: Fleet>(
                 break Cause::ChangeFailed { status: Some(status), output };
             }
             Ok(Changed::Running) if began.elapsed() > change.limit + LIMIT_MARGIN => break Cause::ChangeTimedOut,
-            Ok(Changed::Running) => {
-                lost_since = None;
-                delays = reconnects();
-            }
+            Ok(Changed::Running) => contact.found(),
             Err(failure)
                 if matches!(failure.kind, FailureKind::Sudo | FailureKind::Command | FailureKind::NotAsked) =>
             {
                 break Cause::ChangeFailed { status: None, output: failure.detail };
             }
-            Err(failure) => {
-                let since = *lost_since.get_or_insert_with(Instant::now);
-                if since.elapsed() > RECONNECT_FOR {
-                    break Cause::HostLost { failure };
-                }
-                let delay = delays.next().unwrap_or(CHANGE_POLL);
-                roller.attend(sleep(delay)).await?;
-            }
+            Err(failure) => match contact.lost(failure) {
+                Ok(delay) => roller.attend(sleep(delay)).await?,
+                Err(cause) => break cause,
+            },
         }
     };
     Err(roller.halt(&passage.host, step, cause, passage.started, began.elapsed()).await)
-}
-
-fn reconnects() -> impl Iterator<Item = Duration> {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(250))
-        .with_max_delay(Duration::from_secs(5))
-        .with_jitter()
-        .without_max_times()
-        .build()
 }
 
 /// A stop that ended must have stopped something: the process is asked for, not the stop's exit status. A start on top of
@@ -200,24 +286,23 @@ async fn stopped<F: Fleet>(
     limit: Duration,
 ) -> Result<(), Stop> {
     let fleet = roller.fleet;
-    let mut lost_since: Option<Instant> = None;
-    let mut delays = reconnects();
+    let mut contact = Contact::new();
     let cause = loop {
-        match roller.attend(fleet.service(&passage.host, SERVICE_TIMEOUT)).await? {
+        let delay = match roller.attend(fleet.service(&passage.host, SERVICE_TIMEOUT)).await? {
             Ok(state) => match state.phase {
                 Phase::Stopped | Phase::Failed | Phase::Missing => return Ok(()),
                 Phase::Stopping if began.elapsed() > limit => break Cause::ChangeTimedOut,
-                Phase::Stopping => lost_since = None,
+                Phase::Stopping => {
+                    contact.lost_since = None;
+                    contact.delay()
+                }
                 Phase::Running | Phase::Starting | Phase::AutoRestart => break Cause::StillRunning,
             },
-            Err(failure) => {
-                let since = *lost_since.get_or_insert_with(Instant::now);
-                if since.elapsed() > RECONNECT_FOR {
-                    break Cause::HostLost { failure };
-                }
-            }
-        }
-        let delay = delays.next().unwrap_or(CHANGE_POLL);
+            Err(failure) => match contact.lost(failure) {
+                Ok(delay) => delay,
+                Err(cause) => break cause,
+            },
+        };
         roller.attend(sleep(delay)).await?;
     };
     Err(roller.halt(&passage.host, "stop", cause, passage.started, began.elapsed()).await)

@@ -31,12 +31,12 @@ impl Halted {
         let roll = ["run", &lab.file(playbook), "-i", &lab.inventory(), "--yes", "--allow", "preflight"];
         let ended = lab.rollgate(&roll);
         let halted = Self { lab, order, before, ended };
-        halted.second_of_three(playbook);
+        halted.second_of_three();
         Some(halted)
     }
 
     /// What every halt at the second of three servers has in common.
-    fn second_of_three(&self, playbook: &str) {
+    fn second_of_three(&self) {
         let Self { lab, order, before, ended } = self;
         ended.exits(4).journal_is_whole();
         let halt = &ended.terminal("halted")["halt"];
@@ -48,7 +48,7 @@ impl Halted {
         ended.says(&[
             &format!("halted: {}", order[1]),
             "2 of 3 servers are healthy",
-            &format!("go on with: rollgate run {} -i {} --host {}", lab.file(playbook), lab.inventory(), order[2]),
+            &format!("go on with: rollgate resume -i {} {}", lab.inventory(), ended.run()),
         ]);
         assert_eq!(ended.section("done"), Some(order[0].as_str()), "{ended}");
         assert_eq!(ended.section("untouched"), Some(order[2].as_str()), "{ended}");
@@ -145,7 +145,15 @@ fn a_wrong_cluster_name_is_never_ready() {
     assert!(halted.seconds_to_halt() < 30.0, "{}", halted.ended);
     assert_eq!(halted.root(), "cluster-name-mismatch", "{}", halted.ended);
     halted.ended.says(&["503: JetStream is still recovering meta layer", "can't become ready"]);
-    // Mended by hand, the rest can go on with the very command that the halt gives.
+    // Until it is mended nothing goes on, and nothing is restarted a second time.
+    let id = halted.ended.run().to_owned();
+    let line = ["resume", "-i", &halted.lab.inventory(), &id, "--yes"];
+    let changes = halted.lab.changes(&halted.order[1]);
+    let again = halted.lab.rollgate(&line);
+    again.exits(4);
+    assert_eq!(again.of("settled")[0]["standing"], "back", "{again}");
+    assert_eq!(halted.lab.changes(&halted.order[1]), changes, "{again}");
+    // Mended by hand, it passes the gate, and the rest goes on with the very command that the halt gives.
     halted.lab.command("mend", &[&halted.order[1], "wrong-cluster"]);
     halted.lab.root(&halted.order[1], "systemctl restart nats-server");
     halted.lab.all_healthy();
@@ -154,5 +162,6 @@ fn a_wrong_cluster_name_is_never_ready() {
     args.push("--yes");
     let ended = halted.lab.rollgate(&args);
     ended.exits(0);
-    assert_eq!(ended.rolled(), [&halted.order[2]], "{ended}");
+    assert_eq!(ended.rolled(), [&halted.order[1], &halted.order[2]], "{ended}");
+    assert_eq!(halted.lab.changes(&halted.order[1]), changes, "{ended}");
 }

@@ -168,9 +168,17 @@ impl Lab {
         self.spawn(args).wait(WIDE)
     }
 
-    /// Runs rollgate and leaves it to the test. It has no terminal.
+    /// Runs rollgate and leaves it to the test. It has no terminal. What an earlier roll of the test left is closed by a
+    /// new one.
     pub fn spawn(&self, args: &[&str]) -> Running {
-        Running::start(self.rollgate_command(args), &self.state())
+        let rolls = ["run", "restart", "upgrade", "reload", "reboot"].contains(args.first().unwrap_or(&""));
+        let more: &[&str] = if rolls { &["--close-unfinished"] } else { &[] };
+        Running::start(self.rollgate_command(&[args, more].concat()), &self.state())
+    }
+
+    /// Runs rollgate to its end with these arguments and no others.
+    pub fn plainly(&self, args: &[&str]) -> Ended {
+        Running::start(self.rollgate_command(args), &self.state()).wait(WIDE)
     }
 
     /// The command line of rollgate in the lab's network.
@@ -318,6 +326,22 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "never happened: {what}");
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// The nats-server programs of the lab, the oldest version first.
+pub fn binaries() -> Option<Vec<PathBuf>> {
+    let home = std::env::var("HOME").map(|home| format!("{home}/.cache"));
+    let cache = std::env::var("XDG_CACHE_HOME").or(home).unwrap_or_default();
+    let directory = std::env::var("ROLLGATE_LAB_DIR").unwrap_or_else(|_| format!("{cache}/rollgate-lab"));
+    let mut found: Vec<PathBuf> = std::fs::read_dir(format!("{directory}/bin"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("nats-server-")))
+        .collect();
+    found.sort();
+    if found.is_empty() { skipped(&format!("no nats-server in {directory}/bin")) } else { Some(found) }
 }
 
 fn script() -> PathBuf {

@@ -71,7 +71,7 @@ fn a_system_account_that_refuses_us_refuses_the_roll() {
 }
 
 /// The host whose server has the only copy, by the plan's objections.
-fn holder(lab: &Lab, inventory: &str) -> String {
+pub fn holder(lab: &Lab, inventory: &str) -> String {
     let plan = lab.rollgate(&["plan", "-i", inventory, "-o", "json"]);
     plan.exits(3);
     let plan: Value = serde_json::from_str(&plan.stdout).expect("a plan");

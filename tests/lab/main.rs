@@ -6,7 +6,10 @@
 mod accounts;
 mod assets;
 mod clean;
+mod conf;
 mod controller;
+mod crash;
+mod evidence;
 mod faults;
 mod harness;
 mod jetstream;
@@ -16,5 +19,6 @@ mod plain;
 mod process;
 mod relay;
 mod signals;
+mod traps;
 mod watched;
 mod ways;

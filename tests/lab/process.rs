@@ -1,7 +1,7 @@
 //! rollgate as a process: what it printed, how it ended, what it left in its journal.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     io::Read,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -19,7 +19,7 @@ pub struct Running {
     stdout: Option<JoinHandle<String>>,
     stderr: Option<JoinHandle<String>>,
     state: PathBuf,
-    before: BTreeSet<PathBuf>,
+    before: BTreeMap<PathBuf, usize>,
     args: String,
 }
 
@@ -163,6 +163,12 @@ impl Ended {
         self.stderr.lines().find(|text| line(text)).map(|line| line[label.len() + 2..].trim())
     }
 
+    /// The run's id.
+    #[track_caller]
+    pub fn run(&self) -> &str {
+        self.events.first().and_then(|event| event["run"].as_str()).unwrap_or_else(|| panic!("no run:\n{self}"))
+    }
+
     /// The events of one kind.
     pub fn of(&self, kind: &str) -> Vec<&Value> {
         self.events.iter().filter(|event| event["event"] == kind).collect()
@@ -201,7 +207,7 @@ impl Ended {
         self.terminal(last);
         for (place, event) in self.events.iter().enumerate() {
             assert_eq!(event["seq"], place, "a gap before {event}:\n{self}");
-            assert_eq!(event["v"], 1, "{event}");
+            assert_eq!(event["v"], 2, "{event}");
             assert_eq!(event["run"], self.events[0]["run"], "{event}");
         }
         for (place, event) in self.events.iter().enumerate().filter(|(_, event)| event["event"] == "step-finished") {
@@ -244,17 +250,33 @@ fn drain(stream: Option<impl Read + Send + 'static>) -> Option<JoinHandle<String
     }))
 }
 
-/// The runs that left a directory.
-fn runs(state: &Path) -> BTreeSet<PathBuf> {
-    std::fs::read_dir(state.join("runs")).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+/// The runs that left a directory, and how many events each has.
+fn runs(state: &Path) -> BTreeMap<PathBuf, usize> {
+    let entries = std::fs::read_dir(state.join("runs")).into_iter().flatten().flatten();
+    entries.map(|entry| (entry.path(), lines(&entry.path()).len())).collect()
 }
 
-/// The journal of the run that was not there `before`.
-fn journal(state: &Path, before: &BTreeSet<PathBuf>) -> Vec<Value> {
-    let Some(run) = runs(state).into_iter().find(|run| !before.contains(run)) else { return Vec::new() };
+/// What the command recorded: the journal of the run that was not there `before`, or what it added to one that was.
+fn journal(state: &Path, before: &BTreeMap<PathBuf, usize>) -> Vec<Value> {
+    let now = runs(state);
+    if let Some(run) = now.keys().find(|run| !before.contains_key(*run)) {
+        return lines(run).iter().map(|line| parse(line)).collect();
+    }
+    let grown = now.iter().find_map(|(run, count)| before.get(run).filter(|old| *old < count).map(|old| (run, *old)));
+    let Some((run, old)) = grown else { return Vec::new() };
+    lines(run).iter().skip(old).map(|line| parse(line)).collect()
+}
+
+/// The whole lines of a run's journal. A last line without its end is one that is being written.
+fn lines(run: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(run.join("journal.ndjson")).unwrap_or_default();
-    // A last line without its end is one that is being written.
-    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-    let parse = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in the journal: {line}"));
-    whole.lines().map(parse).collect()
+    text.rsplit_once('\n').map_or("", |(whole, _)| whole).lines().map(str::to_owned).collect()
+}
+
+/// An event without its checksum.
+pub fn parse(line: &str) -> Value {
+    let mut event: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in the journal: {line}"));
+    let sum = event.as_object_mut().and_then(|fields| fields.remove("crc"));
+    assert!(sum.is_some(), "no checksum: {line}");
+    event
 }

@@ -25,13 +25,7 @@ fn stops_after_its_turn(signal: &str) {
     assert_eq!(strings(&end["done"]), [&order[0]], "{ended}");
     assert_eq!(strings(&end["untouched"]), order[1..], "{ended}");
     assert!(end["in_doubt"].is_null(), "{ended}");
-    let go_on = format!(
-        "go on with: rollgate run {} -i {} --host {} --host {}",
-        lab.file("quick.yaml"),
-        lab.inventory(),
-        order[1],
-        order[2]
-    );
+    let go_on = format!("go on with: rollgate resume -i {} {}", lab.inventory(), ended.run());
     ended.says(&["interrupted", &go_on]);
     lab.all_healthy();
     for (place, host) in lab.hosts().iter().enumerate() {

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::{parameters::ParameterKind, types::OrderRule};
 use crate::config::yaml::{DurationText, Ordered, ScalarText, Spanned};
+use crate::core::playbook::Connections;
 
 /// What is done to each server of a cluster, one server at a time.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -61,6 +62,8 @@ pub(crate) struct RawPolicy {
 }
 
 /// One step of a turn: its name, or its name with settings below it.
+// A playbook has a handful of them: their size is no matter.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename = "step", rename_all = "kebab-case")]
 #[schemars(transform = crate::config::schema::allow_bare_steps)]
@@ -116,8 +119,16 @@ pub(crate) struct RawStart {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "gate")]
 pub(crate) struct RawGate {
-    /// How long until the server must have passed; 10m by default.
+    /// How long until the server must have passed, unless its recovery moves; 10m by default.
     pub deadline: Option<Spanned<DurationText>>,
+    /// How long at most while its recovery moves; 2h by default, and never less than the deadline.
+    pub hard_cap: Option<Spanned<DurationText>>,
+    /// Past the deadline: how long recovery may stand still before the roll halts; 60s by default.
+    pub stalled_after: Option<Spanned<DurationText>>,
+    /// What it means that fewer clients, leafnodes or gateways are connected to the cluster than before: `warn` by default.
+    pub connections: Option<Connections>,
+    /// How long those may take to come back; 10s by default.
+    pub connections_within: Option<Spanned<DurationText>>,
     /// Good looks in a row that open the gate; 3 by default.
     #[schemars(range(min = 1, max = 1000))]
     pub looks: Option<Spanned<i64>>,

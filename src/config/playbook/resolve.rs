@@ -172,8 +172,13 @@ fn resolve_gate(raw: &RawGate, span: Span, checker: &mut Checker) -> Gate {
     let default = Gate::default();
     let looks = raw.looks.as_ref().and_then(|number| checker.count("`looks`", number, MOST_LOOKS));
     let mut get = |text: &Option<Spanned<DurationText>>, default| or_default(text.as_ref(), default, checker);
+    let deadline = get(&raw.deadline, default.deadline);
     let gate = Gate {
-        deadline: get(&raw.deadline, default.deadline),
+        deadline,
+        hard_cap: get(&raw.hard_cap, default.hard_cap.max(deadline)),
+        stalled_after: get(&raw.stalled_after, default.stalled_after),
+        connections: raw.connections.unwrap_or_default(),
+        connections_within: get(&raw.connections_within, default.connections_within),
         looks: looks.unwrap_or(default.looks),
         first_interval: get(&raw.first_interval, default.first_interval),
         max_interval: get(&raw.max_interval, default.max_interval),
@@ -186,6 +191,16 @@ fn resolve_gate(raw: &RawGate, span: Span, checker: &mut Checker) -> Gate {
         checker.note(
             Mistake::at(at, format!("`first_interval` ({first}) is above `max_interval` ({max})"))
                 .help("waits between looks grow from the first to the largest"),
+        );
+    }
+    if gate.hard_cap < gate.deadline {
+        let (cap, deadline) = (text(gate.hard_cap), text(gate.deadline));
+        checker.note(
+            Mistake::at(
+                place(raw.hard_cap.as_ref(), span),
+                format!("`hard_cap` ({cap}) is below `deadline` ({deadline})"),
+            )
+            .help("the cap is for a server whose recovery moves, the deadline for one that does not"),
         );
     }
     let deadline_span = place(raw.deadline.as_ref(), span);

@@ -109,6 +109,17 @@ impl Group {
 }
 
 impl Assets {
+    /// The part of it that is on one server: what the server must have again after its restart.
+    #[must_use]
+    pub fn only(&self, server: &str) -> Self {
+        Self {
+            asked: self.asked.iter().filter(|(name, _)| *name == server).map(|(k, v)| (k.clone(), *v)).collect(),
+            groups: self.on(server).cloned().collect(),
+            gaps: Vec::new(),
+            account_names: self.account_names.clone(),
+        }
+    }
+
     /// The meta group.
     pub fn meta(&self) -> Option<&Group> {
         self.groups.iter().find(|group| group.kind == Kind::Meta)

@@ -249,6 +249,44 @@ pub struct StreamState {
     pub last_seq: u64,
     /// Messages deleted between the two.
     pub num_deleted: u64,
+    /// When the stream was made: another time is another stream of the same name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<Timestamp>,
+    /// When the first message came in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_at: Option<Timestamp>,
+    /// What may take messages away without anybody's doing.
+    #[serde(default)]
+    pub removal: Removal,
+}
+
+impl StreamState {
+    /// Sequences up to the last that hold no message: deleted, purged, expired, acknowledged, or lost. It never falls on one
+    /// copy, and a copy that is current never has more of them than another has a moment later: measured on 2.10.26 and
+    /// 2.15.1 under writes, deletes, purges, expiry and acknowledgements, over a restart of each server.
+    pub fn holes(&self) -> u64 {
+        self.last_seq.saturating_sub(self.messages)
+    }
+}
+
+/// What in a stream's configuration takes messages away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Removal {
+    /// `max_msgs` or `max_msgs_per_subject`: each new message may push out an old one.
+    #[serde(default)]
+    pub by_count: bool,
+    /// `max_bytes`: a new message may push out any number.
+    #[serde(default)]
+    pub by_size: bool,
+    /// `max_age`, 0 for none.
+    #[serde(default)]
+    pub max_age_ms: u64,
+    /// `allow_msg_ttl`: each message may have an age of its own.
+    #[serde(default)]
+    pub by_ttl: bool,
+    /// Work queue or interest: what is acknowledged goes.
+    #[serde(default)]
+    pub by_acks: bool,
 }
 
 /// A consumer's copy.
@@ -262,4 +300,14 @@ pub struct ConsumerState {
     pub ack_pending: u64,
     /// Not delivered yet. Only the leader knows: followers say 0 or what they last knew.
     pub pending: u64,
+    /// Messages delivered so far. Stream sequences also rise on the leader alone where messages are skipped (seen on
+    /// 2.10.26 and 2.15.1); this counts what was done, and never falls on one copy.
+    #[serde(default)]
+    pub delivered_count: u64,
+    /// The same for what is acknowledged.
+    #[serde(default)]
+    pub acked_count: u64,
+    /// When the consumer was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<Timestamp>,
 }

@@ -6,8 +6,14 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use x509_parser::prelude::*;
 
-use super::files::{Certificate, TlsFile};
-use crate::core::view::{Failure, FailureKind};
+use rustls::pki_types::{CertificateDer, UnixTime};
+
+use super::{
+    evidence::{Archive, not_asked},
+    files::{Certificate, ChainFault, TlsBlock, TlsFile},
+    settings::{Settings, TlsSettings},
+};
+use crate::core::view::{Exit, Failure, FailureKind, Seen};
 
 /// The certificates of each file, as bytes.
 pub type Chains = BTreeMap<String, Vec<Vec<u8>>>;
@@ -111,6 +117,99 @@ pub fn certificate(der: &[u8]) -> Result<Certificate, String> {
         key_digest: digest(parsed.public_key().raw),
         usages,
     })
+}
+
+/// Holds the files of each `tls` block against each other.
+pub fn blocks(settings: &Settings, archive: &Archive, chains: &Chains) -> Vec<TlsBlock> {
+    let at = archive.machine.as_ref().map_or(archive.answered_at, |machine| machine.clock);
+    let alone = settings.tls.len() == 1;
+    settings.tls.iter().map(|block| one_block(block, archive, chains, at, alone)).collect()
+}
+
+fn one_block(block: &TlsSettings, archive: &Archive, chains: &Chains, at: Timestamp, alone: bool) -> TlsBlock {
+    let files = archive.tls_files.as_deref().unwrap_or_default();
+    // The collector has made paths absolute, from the service's working directory.
+    let absolute = |path: &Option<String>| {
+        let path = path.as_deref()?;
+        let found = files.iter().find(|file| {
+            let end = path.trim_start_matches("./");
+            file.path == path || file.path.strip_suffix(end).is_some_and(|start| start.ends_with('/'))
+        });
+        Some(found.map_or(path, |file| file.path.as_str()).to_owned())
+    };
+    let (cert, key, ca) = (absolute(&block.cert), absolute(&block.key), absolute(&block.ca));
+    let file = |path: &Option<String>| files.iter().find(|file| Some(&file.path) == path.as_ref());
+    let chain = match (cert.as_ref().and_then(|path| chains.get(path)), ca.as_ref().and_then(|path| chains.get(path))) {
+        (Some(chain), Some(anchors)) => verify(chain, anchors, at),
+        _ => Err(not_asked("there is no certificate, or no CA file, to hold against the other")),
+    };
+    TlsBlock {
+        block: block.block.clone(),
+        key_matches: matches(file(&cert), file(&key)).or_else(|failure| by_test(archive, alone).ok_or(failure)),
+        chain,
+        verify: block.verify,
+        cert,
+        key,
+        ca,
+    }
+}
+
+fn matches(cert: Option<&TlsFile>, key: Option<&TlsFile>) -> Seen<bool> {
+    let (Some(cert), Some(key)) = (cert, key) else {
+        return Err(not_asked("there is no certificate, or no key, to hold against the other"));
+    };
+    let Some(Ok(leaf)) = cert.certificates.first() else {
+        return Err(Failure::new(FailureKind::Protocol, format!("{}: no certificate that can be read", cert.path)));
+    };
+    match &key.key_digest {
+        Ok(Some(digest)) => Ok(*digest == leaf.key_digest),
+        Ok(None) => Err(Failure::new(FailureKind::Protocol, format!("{}: no private key in it", key.path))),
+        Err(failure) => Err(failure.clone()),
+    }
+}
+
+/// What `nats-server -t` says of keys where openssl could not: it loads every pair.
+fn by_test(archive: &Archive, alone: bool) -> Option<bool> {
+    let test = archive.config_test.as_ref().ok()?;
+    if test.exit == Some(Exit::Code(0)) {
+        return Some(true);
+    }
+    let mismatch = test.output.iter().any(|line| line.contains("private key does not match public key"));
+    (mismatch && alone).then_some(false)
+}
+
+/// Whether the chain leads to one of the anchors at that time. A failure where webpki, which is stricter than Go, has other
+/// objections.
+fn verify(chain: &[Vec<u8>], anchors: &[Vec<u8>], at: Timestamp) -> Seen<Result<(), ChainFault>> {
+    let unknown = |what: &str| Failure::new(FailureKind::Protocol, format!("the chain was not checked: {what}"));
+    let der = |bytes: &Vec<u8>| CertificateDer::from(bytes.clone());
+    let Some((leaf, rest)) = chain.split_first() else { return Err(unknown("no certificate")) };
+    let (leaf, rest) = (der(leaf), rest.iter().map(der).collect::<Vec<_>>());
+    let anchors: Vec<_> = anchors.iter().map(der).collect();
+    let anchors: Vec<_> = anchors.iter().filter_map(|der| webpki::anchor_from_trusted_cert(der).ok()).collect();
+    if anchors.is_empty() {
+        return Err(unknown("the CA file has no certificate that can be trusted"));
+    }
+    let seconds = u64::try_from(at.as_second()).map_err(|_| unknown("the clock is before 1970"))?;
+    let time = UnixTime::since_unix_epoch(::core::time::Duration::from_secs(seconds));
+    let leaf = webpki::EndEntityCert::try_from(&leaf).map_err(|error| unknown(&error.to_string()))?;
+    let verified = leaf.verify_for_usage(
+        webpki::ALL_VERIFICATION_ALGS,
+        &anchors,
+        &rest,
+        time,
+        webpki::KeyUsage::server_auth(),
+        None,
+        None,
+    );
+    match verified {
+        Ok(_) => Ok(Ok(())),
+        Err(webpki::Error::UnknownIssuer) => Ok(Err(ChainFault::UnknownIssuer)),
+        Err(webpki::Error::CertExpired { .. }) => Ok(Err(ChainFault::Expired)),
+        Err(webpki::Error::CertNotValidYet { .. }) => Ok(Err(ChainFault::NotYetValid)),
+        Err(webpki::Error::InvalidSignatureForPublicKey) => Ok(Err(ChainFault::BadSignature)),
+        Err(error) => Err(unknown(&error.to_string())),
+    }
 }
 
 fn general_name(name: &GeneralName<'_>) -> Option<String> {

@@ -17,6 +17,12 @@ pub struct Baseline {
     /// The manager's restart counter when the server was down. systemd sets it to 0 at a start that is not its own
     /// (`service.c`, `flush_n_restarts`); other managers may go on counting.
     pub restarts: Option<u32>,
+    /// The old process to its manager, and the boot of the host that it is a process of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// See `pid`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_id: Option<String>,
     /// The version that ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
@@ -43,6 +49,8 @@ impl Baseline {
             server_id: varz.map(|varz| varz.server_id.clone()),
             start: varz.map(|varz| varz.start),
             restarts: server.service.as_ref().ok().and_then(|service| service.restarts),
+            pid: server.service.as_ref().ok().and_then(|service| service.pid),
+            boot_id: server.service.as_ref().ok().and_then(|service| service.boot_id.clone()),
             version: varz.map(|varz| varz.version.clone()),
             config_digest: varz.and_then(|varz| varz.config_digest.clone()),
             errors: errors.collect(),

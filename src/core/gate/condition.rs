@@ -18,8 +18,14 @@ pub enum Condition {
     PeerRoutes,
     /// Every raft group on the server has a leader that calls it current.
     CaughtUp,
-    /// The streams on it have what they had.
+    /// The streams and consumers on it have what they had.
     Data,
+    /// No certificate of its listeners is worse than before.
+    Certificates,
+    /// Clients, leafnodes and gateways of the cluster are back; only where the playbook wants that.
+    Connections,
+    /// Recovery moves. It is told, at the deadline, of one that has stopped.
+    Recovery,
 }
 
 impl Condition {
@@ -33,6 +39,9 @@ impl Condition {
             Self::PeerRoutes => "peer-routes",
             Self::CaughtUp => "caught-up",
             Self::Data => "data",
+            Self::Certificates => "certificates",
+            Self::Connections => "connections",
+            Self::Recovery => "recovery",
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod baseline;
 mod condition;
+mod pace;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use baseline::{Attachments, Baseline};
 pub use condition::{Condition, Waiting};
+pub use pace::{Measure, Moves, Moving, Pace, Patience};
 
 use super::{
     halt::Cause,
@@ -61,6 +63,11 @@ impl Gate {
     /// A gate that opens after `looks` good looks in a row (at least one).
     pub fn new(baseline: Baseline, looks: u32) -> Self {
         Self { baseline, looks: looks.max(1), streak: 0, gone: 0, process: None, failing: Vec::new() }
+    }
+
+    /// What was true before.
+    pub fn baseline(&self) -> &Baseline {
+        &self.baseline
     }
 
     /// Good looks in a row so far.

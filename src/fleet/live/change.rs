@@ -17,12 +17,23 @@ pub fn parse(output: &Output) -> Result<Changed, Failure> {
         return Err(refused(output));
     };
     let value = |key: &str| head.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    if let Some(why) = value("fenced") {
+        return Err(Failure::new(FailureKind::Fenced, why));
+    }
     let began = value("began").and_then(|text| text.parse().ok()).and_then(|s| Timestamp::from_second(s).ok());
     Ok(match (value("status").and_then(|text| text.parse().ok()), value("lost")) {
         (Some(status), _) => Changed::Ended { status, output: printed.trim_end().to_owned(), began },
         (None, Some(_)) => Changed::Lost { began },
         (None, None) => Changed::Running,
     })
+}
+
+/// Reads what the record script printed; none where nothing was begun.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_record(output: &Output) -> Result<Option<Changed>, Failure> {
+    if output.stdout.lines().any(|line| line == "record=none") { Ok(None) } else { parse(output).map(Some) }
 }
 
 /// A command of ours that the host would not run: sudo, or what it printed.

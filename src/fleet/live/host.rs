@@ -12,6 +12,7 @@ use tokio::{
 
 use super::{
     change, client_port, commands, jsz,
+    lock::{self, Fence},
     monitor::{self, Forwarder, Monitor, Sockets, Way},
     service,
     ssh::{Connection, Output},
@@ -21,6 +22,7 @@ use crate::{
     config::inventory,
     core::{
         assets::ServerAssets,
+        gate::{Measure, Moves},
         view::{ClientPort, Failure, FailureKind, Health, Peer, Seen, ServerView, ServiceState, Varz},
     },
     fleet::{Change, Changed},
@@ -174,10 +176,37 @@ impl Host {
     ///
     /// # Errors
     /// The host can't be reached or would not run it.
-    pub async fn change(&self, change: &Change, wait: Duration) -> Result<Changed, Failure> {
-        let remote = commands::change(&self.inventory.service, self.inventory.become_, change, wait);
+    pub async fn change(&self, change: &Change, fence: &Fence, wait: Duration) -> Result<Changed, Failure> {
+        let remote = commands::change(&self.inventory.service, self.inventory.become_, change, fence, wait);
         let output = self.connection.run(&remote, wait + CHANGE_MARGIN).await?;
         change::parse(&output)
+    }
+
+    /// See [`Fleet::record`](crate::fleet::Fleet::record).
+    ///
+    /// # Errors
+    /// The host can't be reached or would not tell.
+    pub async fn record(&self, id: &str, limit: Duration) -> Seen<Option<Changed>> {
+        let output = self.connection.run(&commands::record(id, self.inventory.become_), limit).await?;
+        change::parse_record(&output)
+    }
+
+    /// Removes the records of a run's changes.
+    ///
+    /// # Errors
+    /// The host can't be reached or would not do it.
+    pub async fn clear(&self, run: &str, limit: Duration) -> Seen<()> {
+        let output = self.connection.run(&commands::clear(run, self.inventory.become_), limit).await?;
+        if output.stdout.trim() == "cleared" { Ok(()) } else { Err(change::refused(&output)) }
+    }
+
+    /// One round of the cluster's lock.
+    ///
+    /// # Errors
+    /// The host can't be reached or would not do it.
+    pub async fn lock(&self, verb: commands::Verb<'_>, limit: Duration) -> Seen<lock::Answer> {
+        let remote = commands::lock(&self.inventory.service, self.inventory.become_, verb);
+        lock::parse(&self.connection.run(&remote, limit).await?)
     }
 
     /// What its server says over the monitoring port; the service is not asked.
@@ -238,6 +267,24 @@ impl Host {
         let at = Timestamp::now();
         let varz = self.varz(limit).await?;
         jsz::gather(&Monitored { host: self, limit }, &varz.server_name, at).await
+    }
+
+    /// How far its server's recovery is; empty where nothing of it can be seen.
+    pub async fn recovery(&self, limit: Duration) -> Vec<Measure> {
+        let restored = async {
+            let (_, body) = self.monitor.get("/jsz", limit).await.ok()?;
+            jsz::parse(body.as_bytes()).ok()
+        };
+        let read = async {
+            let remote = commands::bytes_read(&self.inventory.service, self.inventory.become_)?;
+            self.connection.run(&remote, limit).await.ok()?.stdout.trim().parse::<u64>().ok()
+        };
+        let (restored, read) = tokio::join!(restored, read);
+        let measure = |what, value| Measure { what, value, of: None };
+        let restored = restored
+            .into_iter()
+            .flat_map(|jsz| [measure(Moves::Streams, jsz.streams), measure(Moves::Messages, jsz.messages)]);
+        restored.chain(read.map(|bytes| measure(Moves::BytesRead, bytes))).collect()
     }
 
     /// Where clients connect, as a URL, by the inventory: its client URL, or 4222 at the host's address.

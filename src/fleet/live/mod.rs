@@ -7,6 +7,8 @@ pub mod collect;
 mod commands;
 mod host;
 pub mod jsz;
+mod lock;
+mod locking;
 mod monitor;
 pub mod nats;
 mod relay;
@@ -22,7 +24,9 @@ use futures_util::{StreamExt, future::join_all, stream};
 use jiff::Timestamp;
 
 pub use commands::Collected;
+use commands::Verb;
 pub use host::Host;
+use lock::Lease;
 use nats::{AttachmentKind, SystemAccount, Target};
 use system::System;
 
@@ -33,7 +37,8 @@ use crate::{
         assets::{Assets, assemble},
         diagnosis::evidence::Archive,
         drain::{Attached, AttachedKind, StepDown},
-        gate::Look,
+        gate::{Look, Measure},
+        lock::{Claim, HostLock, LockRefusal},
         view::{Failure, FailureKind, Seen, ServerView, ServiceState, View},
     },
 };
@@ -43,6 +48,7 @@ pub struct Live {
     cluster: String,
     hosts: Vec<Host>,
     system: System,
+    lease: std::sync::Mutex<Option<Lease>>,
     // Last, so that it is removed after the connections that have their sockets in it are closed.
     _directory: Arc<tempfile::TempDir>,
 }
@@ -64,6 +70,7 @@ impl Live {
             cluster: cluster.name.clone(),
             hosts,
             system: System::new(cluster.nats.clone()),
+            lease: std::sync::Mutex::new(None),
             _directory: directory,
         })
     }
@@ -185,6 +192,7 @@ impl Fleet for Live {
 
     async fn evict(&self, server_id: &str, client: Attached, timeout: Duration) -> Seen<()> {
         let Some(cid) = client.cid else { return Ok(()) };
+        self.must_hold().await?;
         let system = self.system().await?;
         let gone = |failure: Failure| if failure.kind == FailureKind::Command { Ok(()) } else { Err(failure) };
         if client.kind == AttachedKind::Client {
@@ -199,6 +207,7 @@ impl Fleet for Live {
     }
 
     async fn step_down(&self, leader: &StepDown, timeout: Duration) -> Seen<()> {
+        self.must_hold().await?;
         let target = Target {
             kind: leader.kind,
             account: leader.account.clone(),
@@ -214,7 +223,37 @@ impl Fleet for Live {
     }
 
     async fn change(&self, host: &str, change: &Change, wait: Duration) -> Result<Changed, Failure> {
-        self.host(host)?.change(change, wait).await
+        self.fenced_change(host, change, wait).await
+    }
+
+    async fn record(&self, host: &str, id: &str, timeout: Duration) -> Seen<Option<Changed>> {
+        self.host(host)?.record(id, timeout).await
+    }
+
+    async fn clear(&self, run: &str, timeout: Duration) -> Vec<(String, Failure)> {
+        self.failures(|host| host.clear(run, timeout)).await
+    }
+
+    async fn lock(&self, claim: &Claim, timeout: Duration) -> Result<(), LockRefusal> {
+        self.take_lock(claim, timeout).await
+    }
+
+    async fn renew(&self, timeout: Duration) -> Result<(), LockRefusal> {
+        self.renew_lock(timeout).await
+    }
+
+    async fn release(&self, timeout: Duration) {
+        self.release_lock(timeout).await;
+    }
+
+    async fn locks(&self, timeout: Duration) -> Vec<(String, Seen<HostLock>)> {
+        let seen = self.round(Verb::Look, timeout).await;
+        let named = self.hosts.iter().zip(seen);
+        named.map(|(host, seen)| (host.name().to_owned(), seen.map(|answer| answer.lock))).collect()
+    }
+
+    async fn break_lock(&self, run: &str, timeout: Duration) -> Vec<(String, Failure)> {
+        self.failures(|host| async move { host.lock(Verb::Break { run }, timeout).await.map(drop) }).await
     }
 
     async fn look(&self, host: &str, timeout: Duration) -> Look {
@@ -236,6 +275,13 @@ impl Fleet for Live {
         match self.host(host) {
             Ok(target) => target.collect(since, timeout).await,
             Err(failure) => Archive::unknown(host, self.now(), &failure),
+        }
+    }
+
+    async fn recovery(&self, host: &str, timeout: Duration) -> Vec<Measure> {
+        match self.host(host) {
+            Ok(target) => target.recovery(timeout).await,
+            Err(_) => Vec::new(),
         }
     }
 }

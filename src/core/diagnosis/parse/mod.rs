@@ -16,6 +16,7 @@ use super::{
         Archive, Binary, ConfigFile, ConfigTest, ConfigText, EnvironmentVariable, Gap, HostFacts, Listener, Reach,
         ReachRole, StoreShape, StreamShape, VERSION, not_asked,
     },
+    settings::Settings,
     tls,
 };
 use crate::core::view::{Exit, Failure, FailureKind, Seen};
@@ -112,7 +113,8 @@ pub fn archive(asked: &Asked, output: &[u8]) -> Archive {
     let offset = one(&machine, "zone").map_or(0, zone_seconds);
     let unit = unit::unit(&tagged);
     let as_root = one(&machine, "uid") == Some("0");
-    Archive {
+    let (tls_files, chains) = tls::files(tagged.lines("x"));
+    let mut archive = Archive {
         v: VERSION,
         host: asked.host.clone(),
         server_name: asked.server_name.clone(),
@@ -127,7 +129,8 @@ pub fn archive(asked: &Asked, output: &[u8]) -> Archive {
         } else {
             Err(because(&gaps, "kernel log"))
         },
-        binary: binary(&tagged).ok_or_else(|| because(&gaps, "binary")),
+        binary: binary(&tagged, unit.as_ref().ok().and_then(|unit| unit.user.as_deref()))
+            .ok_or_else(|| because(&gaps, "binary")),
         config: config(&tagged).ok_or_else(|| because(&gaps, "config")),
         config_test: config_test(&tagged, unit.as_ref().ok().and_then(|unit| unit.user.as_deref()))
             .ok_or_else(|| because(&gaps, "configuration test")),
@@ -136,9 +139,10 @@ pub fn archive(asked: &Asked, output: &[u8]) -> Archive {
         } else {
             Err(because(&gaps, "listeners"))
         },
-        paths: paths::paths(&tagged).ok_or_else(|| because(&gaps, "config")),
-        tls_files: if tagged.has("x0") { Ok(tls::files(tagged.lines("x")).0) } else { Err(because(&gaps, "config")) },
-        tls_blocks: Err(not_asked("the configuration was not read")),
+        paths: paths::paths(&tagged, unit.as_ref().ok().and_then(|unit| unit.user.as_deref()))
+            .ok_or_else(|| because(&gaps, "config")),
+        tls_files: if tagged.has("x0") { Ok(tls_files) } else { Err(because(&gaps, "config")) },
+        tls_blocks: Err(not_asked("the configuration could not be read")),
         store: store(&tagged).unwrap_or_else(|| Err(because(&gaps, "store"))),
         reach: if tagged.has("r0") {
             Ok(tagged.lines("r").filter_map(reach).collect())
@@ -153,7 +157,11 @@ pub fn archive(asked: &Asked, output: &[u8]) -> Archive {
             }
             gaps
         },
+    };
+    if let Some(settings) = Settings::of(&archive) {
+        archive.tls_blocks = Ok(tls::blocks(&settings, &archive, &chains));
     }
+    archive
 }
 
 fn gaps(tagged: &Tagged<'_>) -> Vec<Gap> {
@@ -206,14 +214,16 @@ fn zone_seconds(text: &str) -> i64 {
     sign * ((number / 100) * 3600 + (number % 100) * 60)
 }
 
-fn binary(tagged: &Tagged<'_>) -> Option<Binary> {
+fn binary(tagged: &Tagged<'_>, service_user: Option<&str>) -> Option<Binary> {
+    // What another user may execute tells nothing of the service.
+    let as_service = service_user.is_none() || tagged.first("pu") == service_user;
     let fields = tagged.fields("b");
     let said: Vec<&str> = fields.get("version").into_iter().flatten().copied().collect();
     let version = said.iter().find_map(|line| line.strip_prefix("nats-server: v"));
     Some(Binary {
         path: text(&fields, "path")?,
         exists: one(&fields, "exists") == Some("1"),
-        executable: one(&fields, "executable").map(|text| text == "1"),
+        executable: one(&fields, "executable").map(|text| text == "1").filter(|_| as_service),
         arch: one(&fields, "elf").and_then(elf_machine),
         size: number(&fields, "size"),
         version: version.map(|text| format!("v{}", text.trim())),
@@ -361,3 +371,6 @@ fn store(tagged: &Tagged<'_>) -> Option<Seen<Option<StoreShape>>> {
         foreign: tagged.lines("sf").map(str::to_owned).collect(),
     })))
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,8 +8,8 @@ use crate::core::{
     view::{Failure, FailureKind, Seen},
 };
 
-/// None where nothing was told of any path.
-pub fn paths(tagged: &Tagged<'_>) -> Option<Vec<PathFacts>> {
+/// None where nothing was told of any path. What another user than the service's could do tells nothing of the service.
+pub fn paths(tagged: &Tagged<'_>, service_user: Option<&str>) -> Option<Vec<PathFacts>> {
     let mut order: Vec<&str> = Vec::new();
     let mut facts: BTreeMap<&str, Fields<'_>> = BTreeMap::new();
     for line in tagged.lines("f") {
@@ -23,20 +23,26 @@ pub fn paths(tagged: &Tagged<'_>) -> Option<Vec<PathFacts>> {
     if order.is_empty() {
         return None;
     }
-    let tried = tagged.has("pe");
-    Some(order.into_iter().filter_map(|path| Some(one_path(path, facts.get(path)?, tried))).collect())
+    let tried = match (tagged.first("pu"), service_user) {
+        _ if !tagged.has("pe") => Err("it could not be tried".to_owned()),
+        (Some(found), Some(wanted)) if found != wanted => Err(format!("it was tried as {found}, not as {wanted}")),
+        _ => Ok(()),
+    };
+    Some(order.into_iter().filter_map(|path| Some(one_path(path, facts.get(path)?, &tried))).collect())
 }
 
-fn one_path(path: &str, fields: &Fields<'_>, tried: bool) -> PathFacts {
+fn one_path(path: &str, fields: &Fields<'_>, tried: &Result<(), String>) -> PathFacts {
     let kind = one(fields, "kind");
     let stat: Vec<&str> = one(fields, "stat").map_or_else(Vec::new, |text| text.split('|').collect());
     let answer = |key: &str| -> Seen<bool> {
+        if let Err(why) = tried {
+            return Err(Failure::new(FailureKind::Denied, format!("{path}: {why}")));
+        }
         match one(fields, key) {
             Some(text) => Ok(text == "1"),
             // A missing file is not readable; whether one is writable is asked only where the server writes.
-            None if tried && key == "readable" && kind == Some("none") => Ok(false),
-            None if tried => Err(Failure::new(FailureKind::NotAsked, format!("{path}: it was not tried"))),
-            None => Err(Failure::new(FailureKind::Command, format!("{path}: the service's user could not try it"))),
+            None if key == "readable" && kind == Some("none") => Ok(false),
+            None => Err(Failure::new(FailureKind::NotAsked, format!("{path}: it was not tried"))),
         }
     };
     PathFacts {
@@ -56,9 +62,9 @@ fn one_path(path: &str, fields: &Fields<'_>, tried: bool) -> PathFacts {
         size: stat.get(3).and_then(|text| text.parse().ok()),
         readable: answer("readable"),
         writable: answer("writable"),
-        write_error: text(fields, "write-error"),
-        ancestor: text(fields, "ancestor"),
-        blocked_by: text(fields, "blocked"),
+        write_error: text(fields, "write-error").filter(|_| tried.is_ok()),
+        ancestor: text(fields, "ancestor").filter(|_| tried.is_ok()),
+        blocked_by: text(fields, "blocked").filter(|_| tried.is_ok()),
         mount: mount(fields),
     }
 }

@@ -77,7 +77,8 @@ function mask_userinfo(text,    scheme, at) {
   # A path may have an @.
   if (scheme == "" && index(substr(text, 1, at), ":") == 0) return text
   if (pass == 2) userinfo_secret(substr(text, 1, at - 1))
-  return scheme "[redacted]@" substr(text, at + 1)
+  # No brackets here: outside of quotes they would end the value.
+  return scheme "redacted@" substr(text, at + 1)
 }
 
 function userinfo_secret(text,    at) {
@@ -251,9 +252,14 @@ function closing(text, kind,    i, c) {
   return 0
 }
 
-# The words of a line that is withheld.
+# What a line that is withheld may hold: its words, and what stands between quotes.
 function secret_line(text,    words, n, i) {
-  n = split(text, words, /[][ \t"',;:={}()]+/)
+  n = split(text, words, /["']/)
+  for (i = 1; i <= n && i <= 200; i++) {
+    sub(/^[ \t]+/, "", words[i]); sub(/[ \t]+$/, "", words[i])
+    if (length(words[i]) >= 8) secret(words[i])
+  }
+  n = split(text, words, /[][ \t"',;:={}()@]+/)
   if (n > 200) n = 200
   for (i = 1; i <= n; i++) if (length(words[i]) >= 8 || words[i] ~ /[0-9A-Z]/) secret(words[i])
 }

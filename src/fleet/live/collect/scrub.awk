@@ -15,15 +15,23 @@ function mask(pattern, shortest,    out) {
   $0 = out $0
 }
 
+# Where the value after the first word for a secret begins; 0 for none.
+function leftmost(low,    start, at) {
+  start = 0; at = 0
+  if (match(low, /(password|passwd|passphrase|pass|token|secret|seed|bearer|auth|authorization|credential|api_?key|private_?key|encryption_?key|pwd)["']?[ \t]*[:=][ \t]*[^ \t]/)) { start = RSTART; at = RSTART + RLENGTH - 1 }
+  if (match(low, /--?(password|pass|token|secret|auth|user|pwd)[ \t]+[^ \t-]/) && (!start || RSTART < start)) { start = RSTART; at = RSTART + RLENGTH - 1 }
+  if (match(low, /bearer +[^ \t]/) && (!start || RSTART < start)) at = RSTART + RLENGTH - 1
+  return at
+}
+
 # `password: "x"`, `--pass=x`, `token x`: the word stays, the value goes, up to the closing quote or the next space.
 function mask_values(    out, low, word, value, quote, at) {
   out = ""
   low = tolower($0)
-  while (match(low, /(password|passwd|passphrase|pass|token|secret|seed|bearer|auth|authorization|credential|api_?key|private_?key|encryption_?key|pwd)["']?[ \t]*[:=][ \t]*[^ \t]/) ||
-         match(low, /--?(password|pass|token|secret|auth|user|pwd)[ \t]+[^ \t-]/) ||
-         match(low, /bearer +[^ \t]/)) {
-    word = substr($0, 1, RSTART + RLENGTH - 2)
-    value = substr($0, RSTART + RLENGTH - 1)
+  # The leftmost of the three forms first: what stands before a match is not looked at again.
+  while ((at = leftmost(low)) > 0) {
+    word = substr($0, 1, at - 1)
+    value = substr($0, at)
     quote = substr(value, 1, 1)
     if (quote == "\"" || quote == "'") {
       at = index(substr(value, 2), quote)

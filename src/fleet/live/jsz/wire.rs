@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::core::assets::{
-    AssetSeen, Claim, ConsumerState, Kind, MetaSeen, PeerSeen, Standing, State, Storage, StreamState,
+    AssetSeen, Claim, ConsumerState, Kind, MetaSeen, PeerSeen, Removal, Standing, State, Storage, StreamState,
 };
 
 /// One answer.
@@ -23,6 +23,9 @@ pub struct Jsz {
     /// Consumers, the same.
     #[serde(default)]
     pub consumers: u64,
+    /// Messages in them.
+    #[serde(default)]
+    pub messages: u64,
     #[serde(default)]
     meta_cluster: Option<Meta>,
     /// The accounts of this page.
@@ -56,6 +59,8 @@ pub struct Account {
 #[derive(Debug, Deserialize)]
 struct Stream {
     name: String,
+    #[serde(default)]
+    created: Option<String>,
     #[serde(default)]
     cluster: Cluster,
     #[serde(default)]
@@ -117,6 +122,18 @@ struct StreamConfig {
     num_replicas: u32,
     #[serde(default)]
     metadata: Metadata,
+    /// No limit is -1.
+    #[serde(default)]
+    max_msgs: i64,
+    #[serde(default)]
+    max_msgs_per_subject: i64,
+    #[serde(default)]
+    max_bytes: i64,
+    /// Nanoseconds.
+    #[serde(default)]
+    max_age: u64,
+    #[serde(default)]
+    allow_msg_ttl: bool,
 }
 
 #[derive(Debug, Deserialize, Default)]
@@ -135,6 +152,18 @@ impl Metadata {
     }
 }
 
+impl StreamConfig {
+    fn removal(&self) -> Removal {
+        Removal {
+            by_count: self.max_msgs > 0 || self.max_msgs_per_subject > 0,
+            by_size: self.max_bytes > 0,
+            max_age_ms: self.max_age.div_ceil(1_000_000),
+            by_ttl: self.allow_msg_ttl,
+            by_acks: !matches!(self.retention.as_str(), "" | "limits"),
+        }
+    }
+}
+
 #[derive(Debug, Deserialize, Default)]
 struct WireState {
     #[serde(default)]
@@ -146,6 +175,8 @@ struct WireState {
     #[serde(default)]
     last_seq: u64,
     #[serde(default)]
+    first_ts: Option<String>,
+    #[serde(default)]
     last_ts: Option<String>,
     #[serde(default)]
     num_deleted: u64,
@@ -154,6 +185,8 @@ struct WireState {
 #[derive(Debug, Deserialize)]
 struct Consumer {
     name: String,
+    #[serde(default)]
+    created: Option<String>,
     #[serde(default)]
     config: ConsumerConfig,
     #[serde(default)]
@@ -186,6 +219,8 @@ struct ConsumerConfig {
 
 #[derive(Debug, Deserialize, Default)]
 struct Sequence {
+    #[serde(default)]
+    consumer_seq: u64,
     #[serde(default)]
     stream_seq: u64,
     #[serde(default)]
@@ -230,6 +265,9 @@ impl Stream {
             first_seq: self.state.first_seq,
             last_seq: self.state.last_seq,
             num_deleted: self.state.num_deleted,
+            created: self.created.as_deref().and_then(time),
+            first_at: self.state.first_ts.as_deref().and_then(time),
+            removal: self.config.removal(),
         };
         out.push(AssetSeen {
             kind: Kind::Stream,
@@ -274,10 +312,13 @@ impl Stream {
                 .filter_map(|sequence| sequence.last_active.as_deref().and_then(time))
                 .max(),
             state: State::Consumer(ConsumerState {
-                delivered: consumer.delivered.stream_seq,
-                ack_floor: consumer.ack_floor.stream_seq,
+                delivered: count(consumer.delivered.stream_seq),
+                ack_floor: count(consumer.ack_floor.stream_seq),
                 ack_pending: consumer.num_ack_pending,
                 pending: consumer.num_pending,
+                delivered_count: count(consumer.delivered.consumer_seq),
+                acked_count: count(consumer.ack_floor.consumer_seq),
+                created: consumer.created.as_deref().and_then(time),
             }),
         }
     }
@@ -327,6 +368,11 @@ fn peer(wire: &Peer) -> PeerSeen {
             joining: wire.pending,
         },
     }
+}
+
+/// A count. A consumer whose state was garbage says minus one, as 2^64 - 1 (seen on 2.10.26).
+fn count(number: u64) -> u64 {
+    if i64::try_from(number).is_ok() { number } else { 0 }
 }
 
 /// A time; none for Go's zero time, `0001-01-01T00:00:00Z`.

@@ -1,10 +1,20 @@
 //! Every command that runs on a host, as a value. Nothing else in the crate builds a command line; arguments are
 //! never pasted into a script, they are its `$1`, `$2` … and openssh quotes them.
 
+mod lock;
+#[cfg(test)]
+pub(crate) mod tests;
+
 use std::time::Duration;
 
+pub use lock::{Verb, lock};
+
+use super::lock::Fence;
 use crate::{
-    config::inventory::{Become, Service},
+    config::{
+        digest,
+        inventory::{Become, Service},
+    },
     fleet::{Action, Change},
 };
 
@@ -110,14 +120,30 @@ pub fn start_by_hand(destination: &str, service: &Service, become_: Become) -> S
     words.chain(action(service, &start)).collect::<Vec<_>>().join(" ")
 }
 
-/// Begins a change, or attaches to it, and reports how far it is.
-pub fn change(service: &Service, become_: Become, change: &Change, wait: Duration) -> Remote {
+/// Begins a change, or attaches to it, and reports how far it is. The fence is asked right before the effect.
+pub fn change(service: &Service, become_: Become, change: &Change, fence: &Fence, wait: Duration) -> Remote {
     let limit = change.limit.as_secs().max(1).to_string();
     let ticks = (wait.as_millis() / 50).max(1).to_string();
     let launcher = if matches!(service, Service::Systemd { .. }) { "systemd-run" } else { "setsid" };
     let mut args = vec![change.id.clone(), launcher.into(), limit, ticks, RUNNER.into()];
+    args.extend([lock::key(service), fence.token.to_string(), fence.run.clone()]);
+    args.extend([fence.before.boot.clone(), fence.before.up.to_string()]);
     args.extend(action(service, change));
     Remote::new("change", CHANGE, args, become_ == Become::Sudo)
+}
+
+/// How far a change is, without beginning it.
+pub fn record(id: &str, become_: Become) -> Remote {
+    Remote::new("record of a change", RECORD, vec![id.to_owned()], become_ == Become::Sudo)
+}
+
+/// Removes the records of all changes of a run.
+pub fn clear(run: &str, become_: Become) -> Remote {
+    Remote::new("removal of records", CLEAR, vec![run.to_owned()], become_ == Become::Sudo)
+}
+
+fn digest_of(text: &str) -> String {
+    digest(text)
 }
 
 /// The service manager's command line.
@@ -138,7 +164,7 @@ fn action(service: &Service, change: &Change) -> Vec<String> {
     }
 }
 
-/// `CHANGE id launcher limit ticks runner argv…`: starts the runner detached unless the change was claimed, waits in
+/// `CHANGE id launcher limit ticks runner key token run boot before argv…`: starts the runner detached unless the change was claimed, waits in
 /// steps of 50 ms, prints the record. It may be cut off anywhere and be run again.
 ///
 /// The runner and its words go through a file: systemd expands `$` in the arguments of a unit, and only systemd 254 and
@@ -151,37 +177,70 @@ umask 077
 if [ "$(id -u)" = 0 ]; then base=/run/rollgate; else base=${XDG_STATE_HOME:-$HOME/.local/state}/rollgate; fi
 dir=$base/$id
 mkdir -p "$dir" || exit 1
+rm -f "$dir/fenced"
 find "$base" -mindepth 1 -maxdepth 1 -mtime +7 -exec rm -rf {} + 2>/dev/null
 if [ ! -d "$dir/claim" ]; then
   {
     printf 'set --'
-    for word in "$dir" "$limit" "$@"; do printf " '%s'" "$(printf %s "$word" | sed "s/'/'\\\\''/g")"; done
+    if [ "$(id -u)" = 0 ]; then locks=/var/lib/rollgate/locks; else locks=$base/locks; fi
+    for word in "$dir" "$limit" "$locks" "$@"; do printf " '%s'" "$(printf %s "$word" | sed "s/'/'\\\\''/g")"; done
     printf '\n%s\n' "$runner"
   } >"$dir/run.$$" && mv "$dir/run.$$" "$dir/run" || exit 1
   if [ "$launcher" = systemd-run ] && [ "$(id -u)" = 0 ]; then
-    systemd-run --quiet --collect --unit="rollgate-$id" -- /bin/sh "$dir/run" </dev/null || exit 1
+    systemd-run --quiet --collect --unit="rollgate-$id" -- /bin/sh "$dir/run" </dev/null ||
+      systemctl --quiet is-active "rollgate-$id" || [ -d "$dir/claim" ] || exit 1
   else
     setsid sh "$dir/run" </dev/null >/dev/null 2>&1 &
   fi
 fi
 n=0
-while [ ! -e "$dir/status" ] && [ "$n" -lt "$ticks" ]; do
+while [ ! -e "$dir/status" ] && [ ! -e "$dir/fenced" ] && [ "$n" -lt "$ticks" ]; do
   if [ -e "$dir/pid" ] && read -r pid <"$dir/pid" && ! kill -0 "$pid" 2>/dev/null && [ ! -e "$dir/status" ]; then
     echo "lost=yes"; break
   fi
   sleep 0.05 2>/dev/null || sleep 1
   n=$((n+1))
 done
+if [ -e "$dir/fenced" ] && [ ! -d "$dir/claim" ]; then echo "fenced=$(cat "$dir/fenced")"; fi
 if [ -e "$dir/began" ]; then echo "began=$(cat "$dir/began")"; fi
 if [ -e "$dir/status" ]; then echo "status=$(cat "$dir/status")"; fi
 echo "output:"
 if [ -e "$dir/output" ]; then tail -c 4096 "$dir/output"; fi
 "#;
 
-/// `RUNNER dir limit argv…`: claims the change (mkdir succeeds once), runs it under a limit, leaves its result.
+/// `RECORD id`: as [`CHANGE`] prints it, and `record=none` where nothing was claimed.
+const RECORD: &str = r#"
+id=$1
+if [ "$(id -u)" = 0 ]; then base=/run/rollgate; else base=${XDG_STATE_HOME:-$HOME/.local/state}/rollgate; fi
+dir=$base/$id
+if [ ! -d "$dir/claim" ]; then echo "record=none"; fi
+if [ -e "$dir/pid" ] && read -r pid <"$dir/pid" && ! kill -0 "$pid" 2>/dev/null && [ ! -e "$dir/status" ]; then echo "lost=yes"; fi
+if [ -e "$dir/began" ]; then echo "began=$(cat "$dir/began")"; fi
+if [ -e "$dir/status" ]; then echo "status=$(cat "$dir/status")"; fi
+echo "output:"
+if [ -e "$dir/output" ]; then tail -c 4096 "$dir/output"; fi
+"#;
+
+/// `CLEAR run`.
+const CLEAR: &str = r#"
+if [ "$(id -u)" = 0 ]; then base=/run/rollgate; else base=${XDG_STATE_HOME:-$HOME/.local/state}/rollgate; fi
+for dir in "$base/$1"-*; do rm -rf "$dir" || exit 1; done
+echo cleared
+"#;
+
+/// `RUNNER dir limit locks key token run boot before argv…`: asks the lock, claims the change (mkdir succeeds once) while
+/// nobody can take the lock away, runs it under a limit, leaves its result.
 const RUNNER: &str = r#"
-dir=$1 limit=$2; shift 2
+dir=$1 limit=$2 lock=$3/$4 token=$5 run=$6 boot=$7 before=$8; shift 8
+fenced() { echo "$1" >"$dir/fenced.new"; mv "$dir/fenced.new" "$dir/fenced"; exit 0; }
+mkdir -p "$lock" && exec 9>"$lock/mutex" && flock -w 5 9 || fenced "the lock can't be asked"
+now= up=
+read -r now </proc/sys/kernel/random/boot_id
+read -r up rest </proc/uptime
+if [ "$now" != "$boot" ] || [ "${up%%.*}" -ge "$before" ]; then fenced late; fi
+grep -qsx "token=$token" "$lock/state" && grep -qsx "run=$run" "$lock/state" || fenced "the lock is not with $run"
 mkdir "$dir/claim" 2>/dev/null || exit 0
+exec 9>&-
 date +%s >"$dir/began"
 echo "$$" >"$dir/pid"
 timeout -k 10 "$limit" "$@" >"$dir/output" 2>&1 </dev/null
@@ -250,15 +309,27 @@ printf '%s\n' "$script" | $T sh -c "$run" rollgate "$@"
 fn collector() -> String {
     let quoted = |text: &str| text.replace('\'', "'\\''");
     let parts = [
-        ("conf_awk", include_str!("collect/conf.awk")),
-        ("scrub_awk", include_str!("collect/scrub.awk")),
-        ("listeners_awk", include_str!("collect/listeners.awk")),
-        ("probe_sh", include_str!("collect/probe.sh")),
+        ("conf_awk", include_str!("../collect/conf.awk")),
+        ("scrub_awk", include_str!("../collect/scrub.awk")),
+        ("listeners_awk", include_str!("../collect/listeners.awk")),
+        ("probe_sh", include_str!("../collect/probe.sh")),
     ];
     let mut script: String = parts.iter().map(|(name, text)| format!("{name}='{}'\n", quoted(text))).collect();
-    script.push_str(include_str!("collect/collect.sh"));
+    script.push_str(include_str!("../collect/collect.sh"));
     script
 }
+
+/// What the server's process has read so far, in bytes; none where the manager does not tell its process.
+pub fn bytes_read(service: &Service, become_: Become) -> Option<Remote> {
+    let Service::Systemd { unit } = service else { return None };
+    Some(Remote::new("bytes read", BYTES_READ, vec![unit.clone()], become_ == Become::Sudo))
+}
+
+/// `rchar` counts what comes from the page cache too (proc(5)), as most of a restart's reading does.
+const BYTES_READ: &str = r#"
+pid=$(systemctl show --property=MainPID --value -- "$1") || exit
+sed -n 's/^rchar: //p' "/proc/$pid/io"
+"#;
 
 /// One GET by the host's own curl, where sshd allows no forwarding. Prints the body and then the status on a line.
 pub fn curl(url: &str, limit: Duration) -> Remote {
@@ -267,140 +338,3 @@ pub fn curl(url: &str, limit: Duration) -> Remote {
 }
 
 const CURL: &str = r#"exec curl -sS --noproxy '*' --max-time "$2" -w '\n%{http_code}' "$1""#;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn systemd() -> Service {
-        Service::Systemd { unit: "nats-server.service".into() }
-    }
-
-    fn stop() -> Change {
-        Change { id: "r1-n2-stop".into(), what: Action::Stop, limit: Duration::from_secs(180) }
-    }
-
-    fn check(remote: &Remote, before: &[&str], after: &[&str]) {
-        let argv = remote.argv();
-        let script = argv.iter().position(|word| word == remote.script).unwrap();
-        assert_eq!(argv[..script], *before);
-        assert_eq!(argv[script + 1..], *after);
-    }
-
-    #[test]
-    fn changes_run_as_root_under_a_limit() {
-        let remote = change(&systemd(), Become::Sudo, &stop(), Duration::from_secs(20));
-        check(
-            &remote,
-            &["sudo", "-n", "--", "sh", "-c"],
-            &[
-                "rollgate",
-                "r1-n2-stop",
-                "systemd-run",
-                "180",
-                "400",
-                RUNNER,
-                "systemctl",
-                "stop",
-                "nats-server.service",
-            ],
-        );
-    }
-
-    #[test]
-    fn looking_needs_no_privileges() {
-        check(&service_state(&systemd(), Become::Sudo, false), &["sh", "-c"], &["rollgate", "nats-server.service", ""]);
-    }
-
-    #[test]
-    fn a_container_has_as_long_as_the_step_allows() {
-        let docker = Service::Docker { container: "nats".into() };
-        assert_eq!(action(&docker, &stop()), ["docker", "stop", "--time", "180", "nats"]);
-    }
-
-    #[test]
-    fn the_operators_own_commands_stay_whole() {
-        let own = Service::Command {
-            start: vec!["/opt/my nats/ctl".into(), "start; rm -rf /".into()],
-            stop: vec!["ctl".into(), "stop".into()],
-            status: vec!["ctl".into(), "status".into()],
-            logs: None,
-        };
-        let start = Change { what: Action::Start, ..stop() };
-        let argv = change(&own, Become::None, &start, Duration::from_secs(1)).argv();
-        assert_eq!(argv[0], "sh");
-        assert_eq!(argv[argv.len() - 2..], ["/opt/my nats/ctl", "start; rm -rf /"]);
-    }
-
-    /// Runs the change script here, without root, as a host would.
-    fn run_change(home: &std::path::Path, id: &str, argv: &[&str], ticks: &str) -> String {
-        let output = std::process::Command::new("sh")
-            .args(["-c", CHANGE, "rollgate", id, "setsid", "5", ticks, RUNNER])
-            .args(argv)
-            .env("XDG_STATE_HOME", home)
-            .env("PATH", format!("{}:/usr/bin:/bin", home.display()))
-            .output()
-            .unwrap();
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// A host where `id -u` says 1000, so that records stay in the test's own directory.
-    fn host() -> tempfile::TempDir {
-        use std::os::unix::fs::PermissionsExt;
-        let home = tempfile::tempdir().unwrap();
-        let id = home.path().join("id");
-        std::fs::write(&id, "#!/bin/sh\necho 1000\n").unwrap();
-        std::fs::set_permissions(&id, std::fs::Permissions::from_mode(0o755)).unwrap();
-        home
-    }
-
-    #[test]
-    fn a_change_is_done_once_however_often_it_is_asked_for() {
-        let home = host();
-        let counter = home.path().join("count");
-        let script = format!("echo x >>{}; echo said; exit 3", counter.display());
-        let argv = ["sh", "-c", script.as_str()];
-        let record =
-            |text: String| text.lines().filter(|line| !line.starts_with("began=")).collect::<Vec<_>>().join("|");
-        for _ in 0..3 {
-            assert_eq!(record(run_change(home.path(), "c1", &argv, "200")), "status=3|output:|said");
-        }
-        assert_eq!(std::fs::read_to_string(&counter).unwrap(), "x\n");
-        run_change(home.path(), "c2", &argv, "200");
-        assert_eq!(std::fs::read_to_string(&counter).unwrap(), "x\nx\n");
-    }
-
-    #[test]
-    fn words_reach_the_command_as_they_are() {
-        let home = host();
-        let words = ["printf", "[%s]", "$HOME ${x} $$", "it's", "a b", "100%", "", "\\n", "`id`"];
-        let record = run_change(home.path(), "c1", &words, "200");
-        let printed = record.split_once("output:\n").unwrap().1;
-        assert_eq!(printed, "[$HOME ${x} $$][it's][a b][100%][][\\n][`id`]");
-    }
-
-    #[test]
-    fn a_change_outlives_the_one_who_asked() {
-        let home = host();
-        let go = home.path().join("go");
-        let script = format!("while [ ! -e {0} ]; do sleep 0.05; done; echo done", go.display());
-        let argv = ["sh", "-c", script.as_str()];
-        let first = run_change(home.path(), "c1", &argv, "2");
-        assert!(!first.contains("status="), "{first}");
-        std::fs::write(&go, "").unwrap();
-        let second = run_change(home.path(), "c1", &argv, "200");
-        assert!(second.contains("status=0") && second.ends_with("done\n"), "{second}");
-    }
-
-    #[test]
-    fn a_change_that_was_killed_is_lost_and_not_repeated() {
-        let home = host();
-        let counter = home.path().join("count");
-        let script =
-            format!("echo x >>{}; kill -9 $(cat {}/rollgate/c1/pid) $PPID", counter.display(), home.path().display());
-        let record = run_change(home.path(), "c1", &["sh", "-c", &script], "200");
-        assert!(record.contains("lost=yes") && !record.contains("status="), "{record}");
-        run_change(home.path(), "c1", &["sh", "-c", &script], "20");
-        assert_eq!(std::fs::read_to_string(&counter).unwrap(), "x\n");
-    }
-}

@@ -1,0 +1,179 @@
+//! Runs that were left, and may be gone on with or closed.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use super::{Code, Error, args::shell_word, hold};
+use crate::{
+    config::{Inventory, inventory::Cluster},
+    core::{
+        event::{Envelope, Event, SCHEMA},
+        progress::Progress,
+    },
+    fleet::{Fleet, live::Live},
+    journal::{FILE_NAME, Journal, JournalError, Journaled, Sink, StateDir, Summary, summary},
+};
+
+/// A run without an end.
+#[derive(Debug)]
+pub struct Open {
+    /// Its id.
+    pub id: String,
+    /// The first and last of its events; or why they can't be read.
+    pub summary: Result<Summary, JournalError>,
+}
+
+impl Open {
+    /// Why a new run is refused.
+    pub fn refuses(&self, inventory: &Path) -> Error {
+        let abort = abort(inventory, &self.id);
+        match &self.summary {
+            Ok(summary) => {
+                let text = format!("run {} of this cluster {} and was never ended", self.id, left(&summary.last.event));
+                let hint = format!("go on with it: {}\n  or close it: {abort}", go_on(inventory, &self.id));
+                Error::plain(Code::Refused, text).hint(hint)
+            }
+            Err(error) => {
+                let hint = format!("it may be of this cluster, and unfinished; close it: {abort}");
+                Error::plain(Code::Refused, error.to_string()).hint(hint)
+            }
+        }
+    }
+
+    /// Ends the run for good, and removes its traces from the hosts; the hosts where that failed. The caller has the lock.
+    ///
+    /// # Errors
+    /// The journal can't be written.
+    pub async fn close(&self, state: &StateDir, fleet: &Live) -> Result<Vec<String>, Error> {
+        let directory = state.run(&self.id);
+        match Journal::open(&directory) {
+            Ok((mut journal, journaled)) => end(&mut journal, &self.id, &journaled)?,
+            Err(error @ JournalError::Io { .. }) => return Err(error.into()),
+            // What is damaged is kept as it is, for whoever wants to read it.
+            Err(_) => state.mark_closed(&self.id).map_err(|error| {
+                Error::internal(error).with(Code::Refused).hint(format!("in {}", directory.display()))
+            })?,
+        }
+        let failed = fleet.clear(&self.id, hold::TIMEOUT).await;
+        Ok(failed.into_iter().map(|(host, failure)| format!("{host}: {failure}")).collect())
+    }
+}
+
+/// Appends the end.
+fn end(journal: &mut Journal, id: &str, journaled: &Journaled) -> Result<(), Error> {
+    let progress = fold(&journaled.events);
+    let (done, untouched, host) = match &progress {
+        Ok(state) => (state.done.clone(), state.untouched(), state.turn.as_ref().map(|turn| turn.host.clone())),
+        Err(_) => (Vec::new(), Vec::new(), None),
+    };
+    let event = Event::Aborted { host, done, untouched };
+    if let Ok(state) = &progress {
+        state.legal(&event).map_err(Error::internal)?;
+    }
+    let seq = journaled.events.len() as u64;
+    let envelope = Envelope { v: SCHEMA, run: id.to_owned(), seq, at: Timestamp::now(), event };
+    journal.append(&envelope).map_err(|error| Error::internal(error).with(Code::Refused))
+}
+
+/// The state that a journal folds to.
+///
+/// # Errors
+/// Its events can't follow each other.
+pub fn fold(events: &[Envelope]) -> Result<Progress, Error> {
+    Progress::fold(events.iter().map(|envelope| &envelope.event))
+        .map_err(|illegal| Error::plain(Code::Refused, format!("the journal is damaged: {illegal}")))
+}
+
+/// How a run was left, in words.
+pub fn left(last: &Event) -> &'static str {
+    match last {
+        Event::Halted { .. } => "halted",
+        Event::Interrupted { .. } => "was interrupted",
+        _ => "was left without an end (its controller died, or is still at work elsewhere)",
+    }
+}
+
+/// All runs without an end, the oldest first.
+///
+/// # Errors
+/// The state directory can't be read.
+pub fn all(state: &StateDir) -> Result<Vec<Open>, Error> {
+    let ids = state.runs().map_err(|error| Error::internal(error).with(Code::Refused))?;
+    let mut open = Vec::new();
+    for id in ids.into_iter().filter(|id| !state.is_marked_closed(id)) {
+        match summary(&state.run(&id).join(FILE_NAME)) {
+            Ok(summary) if summary.closed() => {}
+            // Its controller died, or found no room, before anything was announced.
+            Err(JournalError::Empty { .. }) => {}
+            Err(JournalError::Io { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => {}
+            summary => open.push(Open { id, summary }),
+        }
+    }
+    Ok(open)
+}
+
+/// Those of one cluster, and those of which it can't be told.
+///
+/// # Errors
+/// As [`all`].
+pub fn of_cluster(state: &StateDir, cluster: &Cluster) -> Result<Vec<Open>, Error> {
+    let mut open = all(state)?;
+    open.retain(|run| match run.summary.as_ref().ok().and_then(Summary::cluster) {
+        // Version 1 had no keys.
+        Some((name, "")) => name == cluster.name,
+        Some((_, key)) => key == hold::key(cluster),
+        None => true,
+    });
+    Ok(open)
+}
+
+/// The run that is meant: the named one, or the only one of the inventory's clusters that was left.
+///
+/// # Errors
+/// There is none, or more than one.
+pub fn choose(state: &StateDir, inventory: &Inventory, named: Option<&str>) -> Result<String, Error> {
+    if let Some(id) = named {
+        let plain = !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+        if !plain || !state.run(id).is_dir() {
+            let text = format!("there is no run {id} in {}", state.run("").display());
+            return Err(Error::plain(Code::Usage, text).hint("see: rollgate history"));
+        }
+        return Ok(id.to_owned());
+    }
+    let mut open = Vec::new();
+    for cluster in &inventory.clusters {
+        open.extend(of_cluster(state, cluster)?);
+    }
+    let mut ids: Vec<String> = open.into_iter().map(|run| run.id).collect();
+    ids.dedup();
+    match ids.as_slice() {
+        [] => {
+            Err(Error::plain(Code::Usage, "no run of this inventory was left unfinished").hint("see: rollgate history"))
+        }
+        [only] => Ok(only.clone()),
+        several => {
+            Err(Error::plain(Code::Usage, format!("several runs were left: {}", several.join(", "))).hint("name one"))
+        }
+    }
+}
+
+/// The command line that goes on with a run.
+pub fn go_on(inventory: &Path, id: &str) -> String {
+    format!("rollgate resume -i {} {id}", shell_word(&inventory.to_string_lossy()))
+}
+
+fn abort(inventory: &Path, id: &str) -> String {
+    format!("rollgate abort -i {} {id}", shell_word(&inventory.to_string_lossy()))
+}
+
+/// The cluster of a run in the inventory of today.
+///
+/// # Errors
+/// It is not there any more.
+pub fn cluster<'a>(inventory: &'a Inventory, name: &str) -> Result<&'a Cluster, Error> {
+    inventory.clusters.iter().find(|cluster| cluster.name == name).ok_or_else(|| {
+        let text = format!("the run's cluster {name} is not in {}", inventory.path.display());
+        Error::plain(Code::Usage, text).hint("name its inventory with -i")
+    })
+}
