@@ -7,7 +7,7 @@ help:
 	@echo 'make demo [FAULT=port-conflict|bad-config|store-owner|tls-missing]  roll a live cluster, or see a halt'
 	@echo 'make test                           install what is missing, run all tests, those on real hosts too'
 	@echo 'make lint                           format, clippy, docs, shell scripts'
-	@echo 'make bench                          time and memory against a bare loop over ssh'
+	@echo 'make bench                          what a roll costs: clients, time, memory, beside Ansible and a bare loop'
 	@echo 'make lab [HOSTS=3] [NATS=2.15.1]    bring up hosts to play with'
 	@echo 'make lab-down                       take them down'
 
@@ -24,7 +24,7 @@ lint:
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items
-	shellcheck .ci/run tests/lab/lab tests/lab/*.sh
+	shellcheck .ci/run tests/lab/lab tests/lab/*.sh tests/lab/bench/*.sh
 	shellcheck --shell=sh src/fleet/live/collect/*.sh
 
 bench:

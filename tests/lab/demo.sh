@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # demo.sh [--fault FAULT] [--reduced]: rolls a live cluster of three real hosts under load, and shows
 # what its clients noticed. With a fault on the second host: shows the halt. Takes everything down at the end.
-# ROLLGATE=PATH uses a binary that is built already.
+# ROLLGATE=PATH uses a binary that is built already, WITNESS=PATH likewise.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$HERE/../.."
@@ -49,13 +49,10 @@ trap 'exit 143' TERM HUP
 step "building"
 command -v cargo >/dev/null || fail "cargo is missing; install Rust first (https://rustup.rs)"
 [[ $reduced == yes ]] || "$lab" install cc:build-essential
-if [[ -n ${ROLLGATE:-} ]]; then
-  cargo build --release --example witness
-else
-  cargo build --release --bins --example witness
-fi
+[[ -n ${ROLLGATE:-} ]] || cargo build --release --bins
+[[ -n ${WITNESS:-} ]] || cargo build --release --example witness
 rollgate=${ROLLGATE:-$PWD/target/release/rollgate}
-observer=$PWD/target/release/examples/witness
+observer=${WITNESS:-$PWD/target/release/examples/witness}
 
 step "bringing up three hosts"
 is_up=maybe # from here on there may be something to take down

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The lab's inventory with its system account.
-fn with_system_account(lab: &Lab) -> String {
+pub fn with_system_account(lab: &Lab) -> String {
     let password = lab.write("sys.password", "sys\n");
     let line = format!("defaults:\n  nats: {{user: sys, password_file: {password}}}\n");
     lab.inventory_with(|text| text.replacen("defaults:\n", &line, 1))

@@ -45,7 +45,7 @@ fn leaders_are_moved_over_ssh_where_nothing_else_leads_to_the_servers() {
     ended.exits(0).journal_is_whole();
     let notes = drained(&ended);
     // The meta leader is somewhere, and is asked to move, over a relay that outlives the restart of the server behind it.
-    assert!(notes.len() == 3 && notes.iter().any(|note| note.contains("1 leaders moved")), "{notes:?}\n{ended}");
+    assert!(notes.len() == 3 && notes.iter().any(|note| note.contains("1 leader moved")), "{notes:?}\n{ended}");
     assert!(notes.iter().all(|note| !note.contains("left to")), "{notes:?}\n{ended}");
 }
 

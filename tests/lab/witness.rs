@@ -4,15 +4,18 @@
 //! publishes to a replicated stream, asks every server all the time whether it is ready, and at the
 //! end reads the stream back: every acknowledged message must be there, at the sequence it was promised.
 
+#[path = "witness/clients.rs"]
+mod clients;
+
 use std::collections::HashMap;
 use std::os::unix::fs::FileTypeExt;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::{self, message::PublishMessage, stream};
 use clap::Parser;
+use clients::{Cuts, Pick, connect};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
@@ -29,9 +32,15 @@ struct Options {
     /// Idle clients that begin at each server and may reconnect anywhere.
     #[arg(long, default_value_t = 5)]
     clients_per_server: usize,
+    /// Where clients turn when they are cut off.
+    #[arg(long, value_enum, default_value = "any")]
+    pick: Pick,
     /// Messages a second.
     #[arg(long, default_value_t = 200)]
     rate: u64,
+    /// Requests a second, from one client to another that answers.
+    #[arg(long, default_value_t = 50)]
+    requests: u64,
     #[arg(long, default_value = "witness")]
     stream: String,
     #[arg(long, default_value_t = 3)]
@@ -40,6 +49,9 @@ struct Options {
     user: String,
     #[arg(long, default_value = "app")]
     password: String,
+    /// A credentials file in place of user and password.
+    #[arg(long)]
+    creds: Option<std::path::PathBuf>,
     #[arg(long, default_value_t = 50)]
     poll_ms: u64,
     /// How long, such as `30s`; else until SIGINT, SIGTERM, or the end of a piped stdin.
@@ -86,8 +98,10 @@ async fn main() -> Result<(), AnyError> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let options = Options::parse();
 
-    let disconnects = Arc::new(AtomicU64::new(0));
-    let idle = open_idle_clients(&options, &disconnects).await?;
+    let idle = open_idle_clients(&options).await?;
+    let requester = connect(&options, 0, &Arc::default()).await?;
+    let responder = connect(&options, options.servers.len() - 1, &Arc::default()).await?;
+    let echo = tokio::spawn(answer(responder, options.clone()));
     let client = connect(&options, 0, &Arc::default()).await?;
     let js = jetstream::context::ContextBuilder::new().timeout(ATTEMPT).ack_timeout(ATTEMPT).build(client);
     create_stream(&js, &options).await?;
@@ -102,7 +116,14 @@ async fn main() -> Result<(), AnyError> {
         .collect();
 
     eprintln!("ready");
-    let tally = publish_until(&js, &options, until_told(options.duration)).await;
+    let (over, told) = tokio::sync::watch::channel(false);
+    let stop = async {
+        until_told(options.duration).await;
+        over.send_replace(true);
+    };
+    let asking = ask_until(&requester, &options, told);
+    let (tally, asked) = tokio::join!(publish_until(&js, &options, stop), asking);
+    echo.abort();
     watchers.iter().for_each(tokio::task::JoinHandle::abort);
     let ended = began.elapsed();
 
@@ -110,9 +131,8 @@ async fn main() -> Result<(), AnyError> {
     if !options.keep_stream {
         let _ = js.delete_stream(&options.stream).await;
     }
-    let connected = idle.iter().filter(|c| c.connection_state() == async_nats::connection::State::Connected).count();
-    let report =
-        report(&options, ended, &watched, &tally, &verified, (idle.len(), connected, disconnects.load(Relaxed)));
+    let clients = clients_report(&idle);
+    let report = report(&options, ended, &watched, &tally, &asked, &verified, clients);
     if let Some(file) = &options.report {
         std::fs::write(file, report.to_string())?;
     }
@@ -122,38 +142,12 @@ async fn main() -> Result<(), AnyError> {
 
 // ---- the load
 
-async fn connect(
-    options: &Options,
-    first: usize,
-    disconnects: &Arc<AtomicU64>,
-) -> Result<async_nats::Client, AnyError> {
-    // It begins at the one server; the others it learns of from that, and picks among them as clients do.
-    let address = format!("nats://{}:{}", options.servers[first], options.client_port);
-    let disconnects = disconnects.clone();
-    let mut connect =
-        async_nats::ConnectOptions::with_user_and_password(options.user.clone(), options.password.clone())
-            .connection_timeout(Duration::from_secs(2))
-            .reconnect_delay_callback(|attempt| Duration::from_millis(if attempt <= 1 { 0 } else { 100 }))
-            .event_callback(move |event| {
-                if matches!(event, async_nats::Event::Disconnected) {
-                    disconnects.fetch_add(1, Relaxed);
-                }
-                async {}
-            });
-    if let Some(ca) = &options.tls_ca {
-        connect = connect.require_tls(true).add_root_certificates(ca.clone());
-    }
-    Ok(connect.connect(address).await?)
-}
-
-async fn open_idle_clients(
-    options: &Options,
-    disconnects: &Arc<AtomicU64>,
-) -> Result<Vec<async_nats::Client>, AnyError> {
+async fn open_idle_clients(options: &Options) -> Result<Vec<(async_nats::Client, Arc<Cuts>)>, AnyError> {
     let mut clients = Vec::new();
     for server in 0..options.servers.len() {
         for _ in 0..options.clients_per_server {
-            clients.push(connect(options, server, disconnects).await?);
+            let cuts = Arc::default();
+            clients.push((connect(options, server, &cuts).await?, cuts));
         }
     }
     Ok(clients)
@@ -238,17 +232,63 @@ async fn publish_until(js: &jetstream::Context, options: &Options, stop: impl Fu
 }
 
 async fn publish(js: jetstream::Context, stream: String, id: String, tally: Arc<Mutex<Tally>>) {
-    let began = Instant::now();
-    loop {
+    let send = || async {
         // the same id each time: the server stores it once, however often we had to ask
         let message = PublishMessage::build().payload("x".repeat(100).into()).message_id(&id);
-        let attempt = async {
-            let ack = js.send_publish(format!("{stream}.m"), message).await?.await?;
-            Ok::<_, jetstream::context::PublishError>(ack.sequence)
-        };
-        let error = match timeout(ATTEMPT, attempt).await {
-            Ok(Ok(sequence)) => return tally.lock().unwrap().ack(id, sequence),
-            Ok(Err(error)) => error.to_string(),
+        let sent = js.send_publish(format!("{stream}.m"), message).await.map_err(|error| error.to_string())?;
+        sent.await.map(|ack| ack.sequence).map_err(|error| error.to_string())
+    };
+    insist(id.clone(), &tally, send).await;
+}
+
+/// Answers every request, as a service does.
+async fn answer(client: async_nats::Client, options: Options) -> Result<(), AnyError> {
+    let mut requests = client.subscribe(format!("{}-echo", options.stream)).await?;
+    while let Some(request) = requests.next().await {
+        if let Some(reply) = request.reply {
+            client.publish(reply, request.payload).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Begins requests at the rate until it is over; each is repeated until it is answered or given up.
+async fn ask_until(
+    client: &async_nats::Client,
+    options: &Options,
+    mut over: tokio::sync::watch::Receiver<bool>,
+) -> Tally {
+    let tally = Arc::new(Mutex::new(Tally::default()));
+    let mut ticks = interval(Duration::from_nanos(1_000_000_000 / options.requests.max(1)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut under_way = JoinSet::new();
+    for number in 0u64.. {
+        tokio::select! {
+            _ = over.wait_for(|over| *over) => break,
+            _ = ticks.tick() => {}
+        }
+        while under_way.try_join_next().is_some() {}
+        let (client, subject, tally) = (client.clone(), format!("{}-echo", options.stream), tally.clone());
+        under_way.spawn(async move {
+            let send = || {
+                let request = async_nats::Request::new().payload(number.to_string().into());
+                let (client, subject) = (client.clone(), subject.clone());
+                async move { client.send_request(subject, request).await.map(|_| 0).map_err(|error| error.to_string()) }
+            };
+            insist(format!("r-{number}"), &tally, send).await;
+        });
+    }
+    while under_way.join_next().await.is_some() {}
+    std::mem::take(&mut *tally.lock().unwrap())
+}
+
+/// Tries until it works, and then notes the number that came of it, or until it is time to give up.
+async fn insist<F: Future<Output = Result<u64, String>>>(id: String, tally: &Mutex<Tally>, send: impl Fn() -> F) {
+    let began = Instant::now();
+    loop {
+        let error = match timeout(ATTEMPT, send()).await {
+            Ok(Ok(number)) => return tally.lock().unwrap().ack(id, number),
+            Ok(Err(error)) => error,
             Err(_) => "no answer in time".to_owned(),
         };
         {
@@ -459,8 +499,9 @@ fn report(
     ended: Duration,
     watched: &[Arc<Mutex<Watched>>],
     tally: &Tally,
+    asked: &Tally,
     verified: &Result<u64, String>,
-    (clients, connected, disconnects): (usize, usize, u64),
+    clients: Value,
 ) -> Value {
     let ms = |d: Duration| d.as_millis() as u64;
     let mut down = Vec::new();
@@ -503,7 +544,25 @@ fn report(
             "verified": verified.is_ok(),
             "problem": verified.as_ref().err(),
         },
-        "clients": {"opened": clients, "connected_at_end": connected, "disconnects": disconnects},
+        "requests": {
+            "answered": asked.acked.len(),
+            "attempts_failed": asked.attempts_failed,
+            "failed": asked.failed.len(),
+            "worst_gap_ms": ms(asked.worst_gap),
+            "last_error": asked.last_error,
+        },
+        "clients": clients,
+    })
+}
+
+fn clients_report(idle: &[(async_nats::Client, Arc<Cuts>)]) -> Value {
+    let is_connected = |c: &async_nats::Client| c.connection_state() == async_nats::connection::State::Connected;
+    json!({
+        "opened": idle.len(),
+        "connected_at_end": idle.iter().filter(|(client, _)| is_connected(client)).count(),
+        "disconnects": idle.iter().map(|(_, cuts)| cuts.all()).sum::<usize>(),
+        "most_in_a_turn": idle.iter().map(|(_, cuts)| cuts.most_in_a_turn()).max(),
+        "more_than_once_in_a_turn": idle.iter().filter(|(_, cuts)| cuts.most_in_a_turn() > 1).count(),
     })
 }
 
@@ -535,10 +594,15 @@ fn table(report: &Value, blip_ms: u64) -> String {
         None => format!("stream read back: {} messages, every acknowledged one at its sequence\n", publisher["stored"]),
         Some(problem) => format!("stream read back: {problem}\n"),
     };
+    let requests = &report["requests"];
+    text += &format!(
+        "requests: {} answered, {} failed after retries ({} attempts failed), worst gap {} ms\n",
+        requests["answered"], requests["failed"], requests["attempts_failed"], requests["worst_gap_ms"],
+    );
     let clients = &report["clients"];
     text + &format!(
-        "clients: {} of {} connected, {} reconnects",
-        clients["connected_at_end"], clients["opened"], clients["disconnects"]
+        "clients: {} of {} connected, {} disconnects, {} more than once in a turn",
+        clients["connected_at_end"], clients["opened"], clients["disconnects"], clients["more_than_once_in_a_turn"]
     )
 }
 
