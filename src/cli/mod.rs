@@ -3,6 +3,7 @@
 mod abort;
 mod args;
 mod check;
+mod diagnose;
 mod error;
 mod explain;
 mod history;
@@ -11,6 +12,7 @@ mod open;
 mod output;
 mod plan;
 mod playbook;
+mod preflight;
 mod resume;
 mod roll;
 mod schema;
@@ -60,6 +62,10 @@ enum Verb {
     Run(roll::RunArgs),
     /// List, show and check playbooks.
     Playbook(playbook::PlaybookArgs),
+    /// Tell why a server is not ready: the root cause, its proof, the remedy. Changes nothing.
+    Diagnose(diagnose::Diagnose),
+    /// Tell, on the host itself, whether its server could start. For ExecStartPre= and entrypoints.
+    Preflight(preflight::Preflight),
     /// Explain a code of a diagnosis, or list all codes.
     Explain(explain::Explain),
     /// Go on with a run that was left: halted, interrupted, or killed. Settles first what became of the turn under way.
@@ -121,6 +127,8 @@ fn run(verb: Verb) -> Result<Code, Error> {
         Verb::Restart(args) => block_on(roll::restart(args)),
         Verb::Run(args) => block_on(roll::run(args)),
         Verb::Playbook(args) => playbook::run(&args),
+        Verb::Diagnose(args) => block_on(diagnose::run(args)),
+        Verb::Preflight(args) => block_on(preflight::run(args)),
         Verb::Explain(args) => explain::run(&args),
         Verb::Resume(args) => block_on(resume::run(args)),
         Verb::Abort(args) => block_on(abort::run(args)),

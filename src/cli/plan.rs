@@ -21,7 +21,7 @@ use crate::{
         safety::Objection,
     },
     fleet::{Fleet, live::Live},
-    run::OBSERVE_TIMEOUT,
+    run::diagnosis,
 };
 
 /// Arguments of `plan`.
@@ -73,14 +73,15 @@ pub async fn run(args: PlanArgs) -> Result<Code, Error> {
 /// Between two looks at a cluster that is not safe yet: elections take 4–9 s, so a shorter time only makes noise.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Observes a cluster and plans its roll. Every host to be rolled is inspected: ssh, sudo, service. While nothing but what may
+/// Observes a cluster and plans its roll. Every host to be rolled is inspected: ssh, sudo, service, and
+/// whether its server could start again. While nothing but what may
 /// pass by itself speaks against it, such as an election, it looks again, for as long as a turn would; `tell` hears what it
 /// waits for.
 pub async fn make(fleet: &impl Fleet, selection: &Selection, playbook: &Playbook, mut tell: impl FnMut(&str)) -> Plan {
     let deadline = Instant::now() + playbook.policy.safety_deadline;
     let mut told = Vec::new();
     loop {
-        let view = fleet.observe_assets(&selection.roll, OBSERVE_TIMEOUT).await;
+        let view = diagnosis::observe(fleet, &selection.roll).await;
         let (policy, steps) = (playbook.policy.clone(), playbook.turn.clone());
         let plan = plan::plan(&view, &selection.roll, &playbook.name, policy, steps);
         if !plan.may_become_safe() || Instant::now() + INTERVAL > deadline {

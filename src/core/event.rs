@@ -264,7 +264,7 @@ mod tests {
             step: "gate".into(),
             cause: Cause::CrashLoop,
             after_ms: 900,
-            evidence: None,
+            diagnosis: None,
             serving: Some(Serving::of(&view)),
             done: vec!["n1".into()],
             untouched: vec![],

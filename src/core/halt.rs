@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    diagnosis::Diagnosis,
     gate::Waiting,
     safety::Objection,
-    view::{Failure, Seen, ServerView, ServiceState, View},
+    view::{Failure, ServerView, View},
 };
 
 /// Why a roll halted.
@@ -61,6 +62,13 @@ pub enum Cause {
         /// The conditions that did not hold at the end.
         waiting: Vec<Waiting>,
     },
+    /// The server is not ready, and has a fault that no waiting mends.
+    Doomed {
+        /// The code of the root cause.
+        finding: String,
+        /// The root cause in words.
+        title: String,
+    },
     /// The server is ready, and data that it had is not there.
     DataShort {
         /// The streams, with their counts.
@@ -94,6 +102,7 @@ impl Cause {
             Self::CrashLoop => "crash-loop",
             Self::Renamed { .. } => "server-renamed",
             Self::NotReady { .. } => "not-ready",
+            Self::Doomed { .. } => "doomed",
             Self::DataShort { .. } => "data-short",
             Self::StoreEmpty { .. } => "store-empty",
             Self::NotSettled { .. } => "not-settled",
@@ -121,6 +130,7 @@ impl Cause {
             Self::CrashLoop => format!("{host} was started, but its process died, and its manager keeps starting it"),
             Self::Renamed { expected, found } => format!("{host} came back as server {found} instead of {expected}"),
             Self::NotReady { waiting } => format!("{host} did not become ready: {}", failed(waiting)),
+            Self::Doomed { title, .. } => format!("{host} was started, and can't become ready: {title}"),
             Self::DataShort { streams } => format!(
                 "{host} is back, but data is missing on it: {}",
                 streams.first().map_or("no stream named", String::as_str)
@@ -136,19 +146,6 @@ impl Cause {
 fn failed(waiting: &[Waiting]) -> String {
     let names: Vec<_> = waiting.iter().map(|waiting| waiting.condition.name()).collect();
     if names.is_empty() { "good looks, but not enough in a row".into() } else { names.join(", ") }
-}
-
-/// What was gathered on and about the halted server.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Evidence {
-    /// The service's state.
-    pub service: Seen<ServiceState>,
-    /// What healthz said last, in one line.
-    pub health: String,
-    /// Its log since the restart, bounded; the source is named in the failure where it could not be read.
-    pub log: Seen<Vec<String>>,
-    /// Where the log was read.
-    pub log_source: String,
 }
 
 /// What the rest of the cluster does.
@@ -216,8 +213,9 @@ pub struct Halt {
     pub cause: Cause,
     /// How long the step had taken.
     pub after_ms: u64,
-    /// What was gathered; none where nothing had been touched.
-    pub evidence: Option<Evidence>,
+    /// Why, with proof and remedy; none where nothing had been touched, or where it could not be gathered in time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diagnosis: Option<Diagnosis>,
     /// The rest of the cluster; none where it could not be observed.
     pub serving: Option<Serving>,
     /// Hosts that were rolled and passed the gate.

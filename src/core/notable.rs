@@ -50,13 +50,6 @@ pub fn notable(lines: &[String]) -> Vec<String> {
     chosen.into_iter().map(|index| lines[index].clone()).collect()
 }
 
-/// What a dying server said last, without the time and process id before it; none where it left no such word.
-pub fn last_words(lines: &[String]) -> Option<&str> {
-    // systemd's own words, the last two marks, tell that it died, not why.
-    let why = &FATAL[..FATAL.len() - 2];
-    why.iter().find_map(|mark| lines.iter().rev().find(|line| line.contains(mark))).map(|line| message(line))
-}
-
 fn choose(lines: &[String], marks: &[&str]) -> Vec<usize> {
     let mut chosen: Vec<usize> = Vec::new();
     let mut texts: Vec<String> = Vec::new();
@@ -128,13 +121,5 @@ mod tests {
         let one = "[694] 2026/11/22 19:11:17.147173 [ERR] 10.77.0.11:6222 - rid:12 - Route Error 'no'";
         let two = "[694] 2026/11/22 19:11:18.148505 [ERR] 10.77.0.13:6222 - rid:15 - Route Error 'no'";
         check(&[one, two], &[one]);
-    }
-
-    #[test]
-    fn last_words_tell_why_not_that() {
-        let lines = ["x: Main process exited, code=exited", "[5] 2026/11/22 12:00:00.1 [FTL] Could not write pidfile"];
-        let lines = lines.map(String::from);
-        assert_eq!(last_words(&lines), Some("Could not write pidfile"));
-        assert_eq!(last_words(&lines[..1]), None);
     }
 }

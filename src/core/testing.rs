@@ -24,7 +24,7 @@ pub(crate) fn cluster(hosts: &[&str]) -> View {
         gaps: vec![],
         account_names: BTreeMap::new(),
     };
-    View { cluster: "test".into(), at: at(0), servers, system_account: None, assets: Some(assets) }
+    View { cluster: "test".into(), at: at(0), servers, system_account: None, assets: Some(assets), preflight: vec![] }
 }
 
 pub(crate) fn server(host: &str, all: &[&str]) -> ServerView {

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use super::health::{Health, HealthError};
-use super::{assets::Assets, version::Version};
+use super::{assets::Assets, diagnosis::Diagnosis, version::Version};
 
 /// An observation, or why there is none.
 pub type Seen<T> = Result<T, Failure>;
@@ -81,6 +81,9 @@ pub struct View {
     /// JetStream's assets and their raft groups; none where they were not asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assets: Option<Assets>,
+    /// Whether servers could start again as they are, by host; empty where it was not asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub preflight: Vec<(String, Diagnosis)>,
 }
 
 impl View {

@@ -13,7 +13,6 @@ use crate::core::{
     diagnosis::evidence::Archive,
     drain::{Attached, StepDown},
     gate::{Look, Measure},
-    halt::Evidence,
     lock::{Claim, HostLock, LockRefusal},
     view::{Failure, Seen, ServiceState, View},
 };
@@ -102,15 +101,6 @@ pub trait Fleet: Send + Sync {
 
     /// How far a server is that recovers its store; empty where nothing can be seen.
     fn recovery(&self, host: &str, timeout: Duration) -> impl Future<Output = Vec<Measure>> + Send;
-
-    /// Gathers what is needed to tell why a server is not back. `since` is the host's own clock at the start of the
-    /// restart, where known.
-    fn evidence(
-        &self,
-        host: &str,
-        since: Option<Timestamp>,
-        timeout: Duration,
-    ) -> impl Future<Output = Evidence> + Send;
 }
 
 /// A change to one host.

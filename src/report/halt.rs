@@ -5,10 +5,7 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 
 use super::words::{span, title};
-use crate::core::{
-    halt::{Cause, Halt},
-    notable::{last_words, notable},
-};
+use crate::core::halt::{Cause, Halt};
 
 const TITLE: Style = AnsiColor::Red.on_default().bold();
 const LABEL: Style = Style::new().bold();
@@ -20,8 +17,10 @@ pub fn render(halt: &Halt) -> String {
     // Writing to a String can't fail.
     let _ = writeln!(out, "{TITLE}{word}{TITLE:#}: {} [{}]", title(halt), halt.cause.code());
     cause(&mut out, halt);
-    evidence(&mut out, halt);
     let _ = writeln!(out);
+    if let Some(diagnosis) = &halt.diagnosis {
+        let _ = writeln!(out, "{}", super::render_diagnosis(diagnosis));
+    }
     if let Some(serving) = &halt.serving {
         section(&mut out, "cluster", &serving.to_string());
     }
@@ -34,10 +33,6 @@ pub fn render(halt: &Halt) -> String {
 }
 
 fn cause(out: &mut String, halt: &Halt) {
-    let log = halt.evidence.as_ref().and_then(|evidence| evidence.log.as_ref().ok());
-    if let Some(words) = log.and_then(|log| last_words(log)) {
-        section(out, "last words", words);
-    }
     match &halt.cause {
         Cause::Unsafe { objections } => {
             for objection in objections {
@@ -55,27 +50,6 @@ fn cause(out: &mut String, halt: &Halt) {
     }
     if halt.touched() {
         section(out, "waited", &format!("{} in the {}", span(halt.after_ms), halt.step));
-    }
-}
-
-fn evidence(out: &mut String, halt: &Halt) {
-    let Some(evidence) = &halt.evidence else { return };
-    let service = match &evidence.service {
-        Ok(state) => state.summary(),
-        Err(failure) => format!("not known: {failure}"),
-    };
-    section(out, "unit", &service);
-    section(out, "healthz", &evidence.health);
-    match &evidence.log {
-        Ok(log) => {
-            let found = notable(log);
-            if found.is_empty() {
-                section(out, "log", &format!("nothing notable in {} lines of {}", log.len(), evidence.log_source));
-            } else {
-                lines(out, &format!("log ({})", evidence.log_source), found.iter().map(String::as_str));
-            }
-        }
-        Err(failure) => section(out, "log", &format!("not read: {failure}")),
     }
 }
 
@@ -98,11 +72,11 @@ fn list(hosts: &[String]) -> String {
 mod tests {
     use super::*;
     use crate::core::{
+        diagnosis::{Context, Purpose, diagnose, testing::died},
         gate::{Condition, Waiting},
-        halt::{Evidence, Serving},
+        halt::Serving,
         safety::Objection,
         testing::*,
-        view::{Exit, Phase},
     };
 
     fn plain(halt: &Halt) -> String {
@@ -117,7 +91,7 @@ mod tests {
             step: "gate".into(),
             cause,
             after_ms: 1200,
-            evidence: None,
+            diagnosis: None,
             serving: Some(Serving::of(&view)),
             done: vec!["n1".into()],
             untouched: vec!["n3".into()],
@@ -128,20 +102,9 @@ mod tests {
     #[test]
     fn a_crash_loop_shows_the_fatal_line() {
         let mut halt = halt(Cause::CrashLoop);
-        let mut service = running();
-        service.phase = Phase::AutoRestart;
-        service.words = "activating (auto-restart)".into();
-        service.result = "exit-code".into();
-        service.exit = Some(Exit::Code(1));
-        halt.evidence = Some(Evidence {
-            service: Ok(service),
-            health: "connection refused".into(),
-            log: Ok(vec![
-                "Started nats-server.service".into(),
-                "nats-server: /etc/nats/nats-server.conf:5:1: unknown field \"x\"".into(),
-            ]),
-            log_source: "journalctl -u nats-server.service".into(),
-        });
+        let words = "nats-server: /etc/nats/nats-server.conf:3:1: unknown field \"http\"";
+        let context = Context { purpose: Purpose::Halt, ..Context::default() };
+        halt.diagnosis = Some(diagnose(&died(None, words), &context));
         insta::assert_snapshot!(plain(&halt));
     }
 

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::{
     OBSERVE_TIMEOUT,
+    doom::Doom,
     roll::{Roller, Stop},
     told::Told,
     turn::Passage,
@@ -55,6 +56,7 @@ struct Wait {
     began: Instant,
     pace: Pace,
     told: Told,
+    doom: Doom,
     recovered: Instant,
     last: Vec<Waiting>,
 }
@@ -66,7 +68,7 @@ impl Wait {
         passage.look_timeout = step.look_timeout;
         let patience = Patience { deadline: step.deadline, hard_cap: step.hard_cap, stalled_after: step.stalled_after };
         let told = Told::new("gate", step.looks);
-        Self { began, pace: Pace::new(patience), told, recovered: began, last: Vec::new() }
+        Self { began, pace: Pace::new(patience), told, doom: Doom::new(), recovered: began, last: Vec::new() }
     }
 
     fn until(&self) -> Instant {
@@ -91,6 +93,9 @@ impl Wait {
                     }
                     self.recovery(roller, passage, &waiting).await?;
                     self.told.tell(roller, passage, &waiting, self.pace.moving(self.began.elapsed()))?;
+                    if let Some(cause) = self.doom.ask(roller, passage, &waiting, self.began).await? {
+                        return Ok(Err(cause));
+                    }
                     self.last = waiting;
                 }
                 None => {}
@@ -282,10 +287,10 @@ async fn store_empty<F: Fleet>(roller: &mut Roller<'_, F>, passage: &Passage) ->
     else {
         return Ok(None);
     };
-    let evidence = roller.fleet.evidence(&passage.host, Some(since), OBSERVE_TIMEOUT);
-    let log: Seen<Vec<String>> = roller.attend(evidence).await?.log;
-    let line = log.iter().flatten().find(|line| line.contains(BOOTSTRAPPING));
-    Ok(line.map(|line| Cause::StoreEmpty { line: line.clone() }))
+    let fleet = roller.fleet;
+    let archive = roller.attend(fleet.collect(&passage.host, Some(since), OBSERVE_TIMEOUT)).await?;
+    let line = archive.log_lines().find(|(_, line)| line.text.contains(BOOTSTRAPPING));
+    Ok(line.map(|(_, line)| Cause::StoreEmpty { line: line.text.clone() }))
 }
 
 /// Sees what is on the server at the last moment before it stops: the later, the less can happen until it is back.

@@ -2,6 +2,8 @@
 //!
 //! Decisions are those of [`core`](crate::core); this module gives them fresh facts and carries them out.
 
+pub mod diagnosis;
+mod doom;
 mod drain;
 mod gate;
 mod lock;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    OBSERVE_TIMEOUT, lock,
+    diagnosis::{self, Before},
+    lock,
     recorder::{RecordError, Recorder},
     resume::{self, Resume},
     shutdown::{Wish, Wishes},
@@ -15,7 +16,7 @@ use crate::{
     core::{
         event::Event,
         gate::Baseline,
-        halt::{Cause, Evidence, Halt, Serving},
+        halt::{Cause, Halt, Serving},
         lock::LockRefusal,
         millis, order,
         plan::{Plan, Turn},
@@ -27,8 +28,6 @@ use crate::{
 
 /// Between two looks at a cluster that is not safe yet: elections take 4–9 s, so a shorter time only makes noise.
 const SAFETY_INTERVAL: Duration = Duration::from_secs(1);
-/// Evidence is worth a wait, but the operator waits too.
-const EVIDENCE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a run needs besides the fleet.
 pub struct Run {
@@ -82,7 +81,7 @@ fn where_(at: &Option<(String, String)>) -> String {
 /// The journal could not be written. Everything else that can go wrong is an [`Outcome`].
 pub async fn roll<F: Fleet>(fleet: &F, run: Run, recorder: &mut Recorder, wishes: Wishes) -> Result<Outcome, RunError> {
     let (sender, lost) = watch::channel(None);
-    let mut roller = Roller { fleet, run, recorder, wishes, lost, started: Instant::now() };
+    let mut roller = Roller { fleet, run, recorder, wishes, lost, started: Instant::now(), before: Before::default() };
     let end = tokio::select! {
         biased;
         end = roller.turns() => end,
@@ -124,6 +123,8 @@ pub(super) struct Roller<'a, F> {
     wishes: Wishes,
     lost: watch::Receiver<Option<LockRefusal>>,
     started: Instant,
+    /// What was true of the server whose turn it is.
+    pub(super) before: Before,
 }
 
 impl<F: Fleet> Roller<'_, F> {
@@ -143,6 +144,7 @@ impl<F: Fleet> Roller<'_, F> {
             // The view has the candidate: the plan was made from the same inventory.
             let Some(server) = view.server(&turn.host) else { continue };
             let baseline = Baseline::of(server).within(&view);
+            self.before = Before::of(&view, &turn.host);
             let (host, why) = (turn.host.clone(), turn.why.clone());
             self.record(Event::TurnStarted {
                 host,
@@ -181,12 +183,12 @@ impl<F: Fleet> Roller<'_, F> {
             self.safe_point()?;
             let first = remaining.first().map(|turn| turn.host.clone()).unwrap_or_default();
             let fleet = self.fleet;
-            let mut view = self.attend(fleet.observe_assets(std::slice::from_ref(&first), OBSERVE_TIMEOUT)).await?;
+            let mut view = self.attend(diagnosis::observe(fleet, std::slice::from_ref(&first))).await?;
             order::sort(remaining, &self.run.plan.policy.order, &view);
             let turn = remaining[0].clone();
             if turn.host != first {
                 // The meta leader moved: the host that goes now has not been inspected yet.
-                view = self.attend(fleet.observe_assets(std::slice::from_ref(&turn.host), OBSERVE_TIMEOUT)).await?;
+                view = self.attend(diagnosis::observe(fleet, std::slice::from_ref(&turn.host))).await?;
             }
             let candidate = Candidate::of(&turn, &self.run.plan.steps, &view);
             let found = safety::unsafe_to_restart(&view, &candidate, fleet.now());
@@ -220,7 +222,7 @@ impl<F: Fleet> Roller<'_, F> {
             step: "observe".into(),
             cause: Cause::Unsafe { objections },
             after_ms: millis::of(waited),
-            evidence: None,
+            diagnosis: None,
             serving: Some(Serving::of(view)),
             done: progress.done.clone(),
             untouched: progress.untouched(),
@@ -237,12 +239,10 @@ impl<F: Fleet> Roller<'_, F> {
         since: Option<jiff::Timestamp>,
         waited: Duration,
     ) -> Stop {
-        let fleet = self.fleet;
-        let gather =
-            async { tokio::join!(fleet.evidence(host, since, EVIDENCE_TIMEOUT), fleet.observe(&[], OBSERVE_TIMEOUT)) };
-        let gathered: Result<(Evidence, View), Stop> = self.attend(gather).await;
-        let (evidence, serving) = match gathered {
-            Ok((evidence, view)) => (Some(evidence), Some(Serving::of(&view))),
+        let (fleet, before) = (self.fleet, self.before.clone());
+        let gathered = self.attend(diagnosis::of_halt(fleet, host, since, &cause, &before)).await;
+        let (diagnosis, serving) = match gathered {
+            Ok((diagnosis, view)) => (Some(diagnosis), Some(Serving::of(&view))),
             Err(Stop::Record(error)) => return Stop::Record(error),
             Err(_) => (None, None),
         };
@@ -259,7 +259,7 @@ impl<F: Fleet> Roller<'_, F> {
             step: step.to_owned(),
             cause,
             after_ms: millis::of(waited),
-            evidence,
+            diagnosis,
             serving,
             done: progress.done.clone(),
             untouched,
@@ -355,7 +355,7 @@ impl<F: Fleet> Roller<'_, F> {
             step: step.unwrap_or_else(|| "observe".into()),
             cause,
             after_ms: 0,
-            evidence: None,
+            diagnosis: None,
             serving: None,
             done: progress.done.clone(),
             untouched,

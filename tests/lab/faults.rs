@@ -27,7 +27,9 @@ impl Halted {
         let order = lab.plan(&lab.inventory());
         breaks(&lab, &order[1]);
         let before = lab.server_ids();
-        let ended = lab.rollgate(&["run", &lab.file(playbook), "-i", &lab.inventory(), "--yes"]);
+        // Most of these faults are seen before the restart, which would then be refused.
+        let roll = ["run", &lab.file(playbook), "-i", &lab.inventory(), "--yes", "--allow", "preflight"];
+        let ended = lab.rollgate(&roll);
         let halted = Self { lab, order, before, ended };
         halted.second_of_three();
         Some(halted)
@@ -77,6 +79,11 @@ impl Halted {
         self.ended.says(&[words]);
         words.to_owned()
     }
+
+    /// The code of the root cause.
+    fn root(&self) -> &str {
+        self.ended.terminal("halted")["halt"]["diagnosis"]["findings"][0]["code"].as_str().unwrap_or_default()
+    }
 }
 
 #[test]
@@ -87,12 +94,30 @@ fn an_unknown_field_halts_within_ten_seconds() {
     let Some(halted) = Halted::when("quick.yaml", breaks) else { return };
     let words = halted.soon_with_the_last_words();
     assert!(words.contains("/etc/nats/nats-server.conf:") && words.contains("no_such_field"), "{words}");
+    assert_eq!(halted.root(), "config-unknown-field", "{}", halted.ended);
 }
 
 #[test]
 fn broken_configuration_halts_within_ten_seconds() {
     let Some(halted) = Halted::by("bad-config", "quick.yaml") else { return };
     halted.soon_with_the_last_words();
+    assert_eq!(halted.root(), "config-syntax", "{}", halted.ended);
+}
+
+/// The same fault, without consent: it is seen beforehand.
+#[test]
+fn a_restart_that_is_bound_to_fail_is_refused() {
+    let Some(lab) = Lab::up(Options::default()) else { return };
+    let before = lab.server_ids();
+    lab.command("fault", &["h2", "bad-config"]);
+    let ended = lab.rollgate(&["restart", "-i", &lab.inventory(), "--yes"]);
+    ended.exits(3);
+    ended.says(&["h2 could not start again", "[config-syntax]", "nothing was touched"]);
+    assert_eq!(lab.server_ids(), before, "{ended}");
+    let ended = lab.rollgate(&["diagnose", "-i", &lab.inventory(), "h2", "-o", "json"]);
+    ended.exits(3);
+    lab.command("mend", &["h2", "bad-config"]);
+    lab.rollgate(&["diagnose", "-i", &lab.inventory()]).exits(0);
 }
 
 #[test]
@@ -102,29 +127,30 @@ fn a_taken_client_port_halts() {
     assert!(["crash-loop", "process-gone"].contains(&cause), "{cause}: {}", halted.ended);
     assert!(halted.seconds_to_halt() < 10.0, "{}", halted.ended);
     halted.ended.says(&["address already in use"]);
+    assert_eq!(halted.root(), "port-taken", "{}", halted.ended);
 }
 
 #[test]
 fn a_store_of_another_owner_halts() {
     let Some(halted) = Halted::by("store-owner", "short.yaml") else { return };
     halted.ended.says(&["storage directory is not writable"]);
+    assert_eq!(halted.root(), "store-not-writable", "{}", halted.ended);
 }
 
 /// It runs, it listens, and healthz never turns 200.
 #[test]
 fn a_wrong_cluster_name_is_never_ready() {
     let Some(halted) = Halted::by("wrong-cluster", "short.yaml") else { return };
-    let halt = halted.ended.halt("not-ready");
-    let healthz = halt["waiting"].as_array().into_iter().flatten().find(|waiting| waiting["condition"] == "healthz");
-    let reason = healthz.and_then(|waiting| waiting["reason"].as_str()).unwrap_or_default();
-    assert!(reason.starts_with("503: "), "{}", halted.ended);
-    halted.ended.says(&[reason, "did not become ready"]);
+    halted.ended.halt("doomed");
+    assert!(halted.seconds_to_halt() < 30.0, "{}", halted.ended);
+    assert_eq!(halted.root(), "cluster-name-mismatch", "{}", halted.ended);
+    halted.ended.says(&["503: JetStream is still recovering meta layer", "can't become ready"]);
     // Until it is mended nothing goes on, and nothing is restarted a second time.
     let id = halted.ended.run().to_owned();
     let line = ["resume", "-i", &halted.lab.inventory(), &id, "--yes"];
     let changes = halted.lab.changes(&halted.order[1]);
     let again = halted.lab.rollgate(&line);
-    again.exits(4).halt("not-ready");
+    again.exits(4);
     assert_eq!(again.of("settled")[0]["standing"], "back", "{again}");
     assert_eq!(halted.lab.changes(&halted.order[1]), changes, "{again}");
     // Mended by hand, it passes the gate, and the rest goes on with the very command that the halt gives.

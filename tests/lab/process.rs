@@ -146,11 +146,13 @@ impl Ended {
         self
     }
 
-    /// Asserts that stderr has each of these texts.
+    /// Asserts that stderr has each of these texts, however its lines are broken.
     #[track_caller]
     pub fn says(&self, texts: &[&str]) -> &Self {
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let stderr = words(&self.stderr);
         for text in texts {
-            assert!(self.stderr.contains(text), "stderr does not say {text:?}:\n{self}");
+            assert!(stderr.contains(&words(text)), "stderr does not say {text:?}:\n{self}");
         }
         self
     }

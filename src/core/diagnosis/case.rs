@@ -24,8 +24,8 @@ pub struct Context {
     pub boot_before: Option<String>,
     /// When the server was started by us, by the host's clock.
     pub started: Option<Timestamp>,
-    /// Certificates that expire within this time are told.
-    pub expiring: SignedDuration,
+    /// Certificates that expire within so many days are told.
+    pub expiring_days: u32,
     /// There was JetStream state on this server before it was touched.
     pub had_state: bool,
 }
@@ -38,14 +38,14 @@ impl Default for Context {
             data_short: Vec::new(),
             boot_before: None,
             started: None,
-            expiring: EXPIRING,
+            expiring_days: EXPIRING_DAYS,
             had_state: false,
         }
     }
 }
 
 /// Renewals that are automatic happen a month ahead; a certificate that is closer to its end was forgotten.
-pub const EXPIRING: SignedDuration = SignedDuration::from_hours(30 * 24);
+pub const EXPIRING_DAYS: u32 = 30;
 
 /// Why a diagnosis is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,7 +152,9 @@ impl<'a> Case<'a> {
     /// The user that the server runs as.
     pub(super) fn user(&self) -> &'a str {
         let user = self.unit().and_then(|unit| unit.user.as_deref());
-        user.or_else(|| self.process()?.user.as_deref()).unwrap_or("root")
+        let user = user.or_else(|| self.process()?.user.as_deref());
+        // On a host without a service it is whoever asks who will start the server.
+        user.or_else(|| Some(self.archive.machine.as_ref().ok()?.gathered_by.as_str())).unwrap_or("root")
     }
 
     /// The user and group, as chown wants them.

@@ -192,6 +192,9 @@ pub struct Diagnosis {
     /// What was seen where no cause was identified: never a guess.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unidentified: Vec<Quote>,
+    /// Why nothing can be said at all: nothing was gathered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
     /// What could not be gathered, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gaps: Vec<String>,
@@ -201,6 +204,14 @@ impl Diagnosis {
     /// Why the server is not ready, or would not become so; none where it was not identified.
     pub fn root(&self) -> Option<&Finding> {
         self.findings.first().filter(|finding| finding.severity == Severity::Blocking)
+    }
+
+    /// The root cause, where it is certain and no waiting mends it. `handshakes`: what is waited for needs TLS
+    /// handshakes, which a server with a bad certificate otherwise does without.
+    pub fn hopeless(&self, handshakes: bool) -> Option<&Finding> {
+        let root = self.root().filter(|root| root.confidence == Confidence::Certain)?;
+        let code = root.code.as_str();
+        (root.fatal || HOPELESS.contains(&code) || handshakes && HOPELESS_HANDSHAKES.contains(&code)).then_some(root)
     }
 
     /// Whether a finding blocks.
@@ -213,3 +224,29 @@ impl Diagnosis {
         self.findings.iter().filter(|finding| finding.severity == Severity::Blocking)
     }
 }
+
+/// Causes that stay, though the server lives: each was seen to wait for ever (or the server says so itself).
+const HOPELESS: &[&str] = &[
+    "cluster-name-mismatch",
+    "route-authorization",
+    "route-tls",
+    "route-tls-one-sided",
+    "system-account-differs",
+    "duplicate-server-name",
+    "peer-removed",
+    "jetstream-disabled",
+    "stream-unrecovered",
+    "stream-write-error",
+    "consumer-state-corrupt",
+    "store-directory-unreadable",
+    "store-not-mounted",
+    "store-empty",
+    "too-few-files",
+    "process-frozen",
+    "start-limit-hit",
+    "sudo-lost",
+];
+
+/// Causes that only a handshake meets.
+const HOPELESS_HANDSHAKES: &[&str] =
+    &["tls-expired", "tls-not-yet-valid", "tls-chain-incomplete", "tls-ca-wrong", "tls-name-mismatch"];

@@ -18,7 +18,7 @@ pub mod settings;
 pub mod tls;
 pub mod unit;
 
-pub use case::{Context, EXPIRING, Purpose};
+pub use case::{Context, EXPIRING_DAYS, Purpose};
 pub use finding::{Confidence, Diagnosis, Finding, Quote, Remedy, Severity};
 pub use rank::diagnose;
 

@@ -24,7 +24,9 @@ pub fn diagnose(archive: &Archive, context: &Context) -> Diagnosis {
     let blocked = findings.first().is_some_and(|finding| finding.severity == Severity::Blocking);
     let unidentified = if unexplained && !blocked { evidence(&case) } else { Vec::new() };
     let gaps = archive.gaps.iter().map(|gap| format!("{}: {}", gap.what, gap.why)).collect();
-    Diagnosis { findings, unidentified, gaps }
+    // A host that can't be reached or used is a finding of its own.
+    let unknown = archive.machine.as_ref().err().filter(|_| !blocked).map(ToString::to_string);
+    Diagnosis { findings, unidentified, unknown, gaps }
 }
 
 /// Blocking before the rest; then what the server died of, before what was merely seen; then the surer; then what bites

@@ -107,7 +107,21 @@ pub fn unsafe_to_restart(view: &View, candidate: &Candidate<'_>, now: Timestamp)
         found.push(Objection::SystemAccount { failure: failure.clone() });
     }
     assets::judge(view, candidate, now, &mut found);
+    preflight(view, candidate.host, &mut found);
     found
+}
+
+/// A restart that is bound to fail. A host or a unit that can't be used at all objects under its own name.
+fn preflight(view: &View, candidate: &str, found: &mut Vec<Objection>) {
+    const ELSEWHERE: [&str; 3] = ["host-unreachable", "sudo-lost", "unit-missing"];
+    let host = || candidate.to_owned();
+    for (_, diagnosis) in view.preflight.iter().filter(|(host, _)| host == candidate) {
+        let blocking = diagnosis.blocking().filter(|finding| !ELSEWHERE.contains(&finding.code.as_str()));
+        found.extend(blocking.map(|finding| Objection::Preflight { host: host(), finding: Box::new(finding.clone()) }));
+        if let Some(why) = &diagnosis.unknown {
+            found.push(Objection::PreflightUnknown { host: host(), why: why.clone() });
+        }
+    }
 }
 
 /// Divides objections into those that stand and those that the operator consents to by name.

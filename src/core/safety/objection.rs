@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::view::Failure;
+use crate::core::{diagnosis::Finding, view::Failure};
 
 /// A reason why a restart of one server may not begin.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -222,6 +222,20 @@ pub enum Objection {
         /// The manager's own words.
         words: String,
     },
+    /// The candidate could not start again as it is: its configuration, program, files or ports do not let it.
+    Preflight {
+        /// The host concerned.
+        host: String,
+        /// Why not, with proof and remedy.
+        finding: Box<Finding>,
+    },
+    /// Whether the candidate could start again is not known.
+    PreflightUnknown {
+        /// The host concerned.
+        host: String,
+        /// Why not.
+        why: String,
+    },
     /// The facts are too old to act on.
     Stale {
         /// The host concerned.
@@ -233,7 +247,7 @@ pub enum Objection {
 
 impl Objection {
     /// Every name there is.
-    pub const NAMES: [&'static str; 29] = [
+    pub const NAMES: [&'static str; 31] = [
         "api-level",
         "assets-unknown",
         "client-port",
@@ -251,6 +265,8 @@ impl Objection {
         "no-meta-leader",
         "not-in-inventory",
         "pending-change",
+        "preflight",
+        "preflight-unknown",
         "r1-offline",
         "route-pool",
         "server-lame-duck",
@@ -267,7 +283,7 @@ impl Objection {
 
     /// The names that an operator may consent to. The rest is no matter of consent: without a host, a service or fresh
     /// facts there is nothing to restart, and with the wrong server there is no knowing what.
-    pub const OVERRIDABLE: [&'static str; 21] = [
+    pub const OVERRIDABLE: [&'static str; 23] = [
         "server-unreachable",
         "server-not-healthy",
         "server-lame-duck",
@@ -289,6 +305,8 @@ impl Objection {
         "system-account",
         "assets-unknown",
         "client-port",
+        "preflight",
+        "preflight-unknown",
     ];
 
     /// The stable name, as used in output and in overrides.
@@ -322,6 +340,8 @@ impl Objection {
             Self::ClientPort { .. } => "client-port",
             Self::ServiceMissing { .. } => "service-missing",
             Self::ServiceBusy { .. } => "service-busy",
+            Self::Preflight { .. } => "preflight",
+            Self::PreflightUnknown { .. } => "preflight-unknown",
             Self::Stale { .. } => "stale",
         }
     }
@@ -368,6 +388,8 @@ impl Objection {
             | Self::SystemAccount { .. }
             | Self::HostUnusable { .. }
             | Self::ClientPort { .. }
+            | Self::Preflight { .. }
+            | Self::PreflightUnknown { .. }
             | Self::ServiceMissing { .. } => false,
         }
     }

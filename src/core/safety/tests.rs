@@ -235,6 +235,15 @@ fn each_rule_alone_refuses_its_view() {
         ("client-port", |view| view.servers[0].client = Err(Failure::new(FailureKind::Tls, "UnknownIssuer"))),
         ("service-missing", |view| view.servers[0].service.as_mut().unwrap().phase = Phase::Missing),
         ("service-busy", |view| view.servers[0].service.as_mut().unwrap().phase = Phase::Stopping),
+        ("preflight", |view| {
+            let mut archive = crate::core::diagnosis::testing::healthy();
+            archive.binary.as_mut().unwrap().exists = false;
+            preflight(view, &archive);
+        }),
+        ("preflight-unknown", |view| {
+            let failure = Failure::new(FailureKind::Command, "the collector printed nothing");
+            preflight(view, &crate::core::diagnosis::evidence::Archive::unknown("n1", at(0), &failure));
+        }),
         ("stale", |view| view.servers[1].at = at(-11)),
     ];
     for (rule, edit) in rules {
@@ -378,4 +387,11 @@ proptest! {
             prop_assert!(!unsafe_to_restart(&view, &candidate(host, false), view.at).is_empty());
         }
     }
+}
+
+/// What was gathered before the turn of n1, judged.
+fn preflight(view: &mut View, archive: &crate::core::diagnosis::evidence::Archive) {
+    use crate::core::diagnosis::{Context, Purpose, diagnose};
+    let context = Context { purpose: Purpose::Preflight, ..Context::default() };
+    view.preflight = vec![("n1".into(), diagnose(archive, &context))];
 }

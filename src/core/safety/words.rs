@@ -95,6 +95,11 @@ impl Objection {
             }
             Self::ServiceMissing { host, .. } => format!("correct the service's name for {host} in the inventory"),
             Self::ServiceBusy { host, .. } => format!("wait until the other change on {host} has ended"),
+            Self::Preflight { host, finding } => {
+                let commands: Vec<&str> = finding.remedy.commands.iter().map(String::as_str).collect();
+                format!("on {host}: {}: {}", finding.remedy.text, commands.join("; "))
+            }
+            Self::PreflightUnknown { host, .. } => format!("see `rollgate diagnose {host}`"),
             Self::Stale { .. } => "look again".into(),
         }
     }
@@ -178,6 +183,12 @@ impl std::fmt::Display for Objection {
             Self::ClientPort { host, failure } => write!(f, "{host} can't pass the gate: {failure}"),
             Self::ServiceMissing { host, words } => write!(f, "{host} has no such service: {words}"),
             Self::ServiceBusy { host, words } => write!(f, "the service on {host} is changing already: {words}"),
+            Self::Preflight { host, finding } => {
+                write!(f, "{host} could not start again: {} [{}]", finding.title, finding.code)
+            }
+            Self::PreflightUnknown { host, why } => {
+                write!(f, "whether {host} could start again is not known: {why}")
+            }
             Self::Stale { host, age_ms } => write!(f, "what is known of {host} is {} s old", age_ms / 1000),
         }
     }

@@ -19,7 +19,7 @@ use super::{
     tls, wire,
 };
 use crate::{
-    config::inventory::{self, Service},
+    config::inventory,
     core::{
         assets::ServerAssets,
         gate::{Measure, Moves},
@@ -30,10 +30,6 @@ use crate::{
 
 /// A command that changes something may need this much longer than the wait that it was given: sudo, a slow fork.
 const CHANGE_MARGIN: Duration = Duration::from_secs(10);
-/// More log lines than this say nothing more.
-const LOG_LINES: usize = 500;
-/// A log line is cut here.
-const LINE_MAX: usize = 2000;
 
 /// Where clients connect unless somebody says otherwise (nats-server `const.go`, `DEFAULT_PORT`).
 const CLIENT_PORT: u16 = 4222;
@@ -390,38 +386,6 @@ impl Host {
     /// The host can't be reached, or does not answer in time.
     pub(super) async fn run(&self, remote: &commands::Remote, limit: Duration) -> Result<Output, Failure> {
         self.connection.run(remote, limit).await
-    }
-
-    /// The server's log since a time by the host's clock, or its last lines.
-    ///
-    /// # Errors
-    /// The log can't be read; an empty one is a failure too, since a start always logs.
-    pub async fn log(&self, since: Option<Timestamp>, limit: Duration) -> Seen<Vec<String>> {
-        let since = since.map_or(0, Timestamp::as_second);
-        let remote = commands::log(&self.inventory.service, self.inventory.become_, since);
-        let output = self.connection.run(&remote, limit).await?;
-        if output.status != Some(0) && output.stdout.trim().is_empty() {
-            return Err(change::refused(&output));
-        }
-        let lines: Vec<String> = output.stdout.lines().map(|line| line.chars().take(LINE_MAX).collect()).collect();
-        if lines.is_empty() {
-            // journalctl prints nothing, and succeeds, where the user may not read the journal.
-            let text = format!("{} printed nothing: may the user read it?", remote.name());
-            return Err(Failure::new(FailureKind::Command, text));
-        }
-        let skip = lines.len().saturating_sub(LOG_LINES);
-        Ok(lines.into_iter().skip(skip).collect())
-    }
-
-    /// Where the log is kept, in words.
-    pub fn log_source(&self) -> String {
-        match &self.inventory.service {
-            Service::Systemd { unit } => format!("journalctl -u {unit}"),
-            Service::Docker { container } => format!("docker logs {container}"),
-            Service::Podman { container } => format!("podman logs {container}"),
-            Service::Command { logs: Some(logs), .. } => logs.join(" "),
-            Service::Command { logs: None, .. } => "no logs command".into(),
-        }
     }
 }
 

@@ -38,7 +38,6 @@ use crate::{
         diagnosis::evidence::Archive,
         drain::{Attached, AttachedKind, StepDown},
         gate::{Look, Measure},
-        halt::{Evidence, health_words},
         lock::{Claim, HostLock, LockRefusal},
         view::{Failure, FailureKind, Seen, ServerView, ServiceState, View},
     },
@@ -157,7 +156,14 @@ impl Fleet for Live {
             ServerView { service, client, ..server }
         }));
         let servers = servers.await;
-        View { cluster: self.cluster.clone(), at: self.now(), servers, system_account: None, assets: None }
+        View {
+            cluster: self.cluster.clone(),
+            at: self.now(),
+            servers,
+            system_account: None,
+            assets: None,
+            preflight: Vec::new(),
+        }
     }
 
     async fn observe_assets(&self, inspect: &[String], timeout: Duration) -> View {
@@ -277,24 +283,6 @@ impl Fleet for Live {
             Ok(target) => target.recovery(timeout).await,
             Err(_) => Vec::new(),
         }
-    }
-
-    async fn evidence(&self, host: &str, since: Option<Timestamp>, timeout: Duration) -> Evidence {
-        let target = match self.host(host) {
-            Ok(target) => target,
-            Err(failure) => {
-                let health = failure.to_string();
-                return Evidence {
-                    service: Err(failure.clone()),
-                    health,
-                    log: Err(failure),
-                    log_source: String::new(),
-                };
-            }
-        };
-        let (service, server, log) =
-            tokio::join!(target.service(timeout), target.server(timeout), target.log(since, timeout));
-        Evidence { service, health: health_words(&server), log, log_source: target.log_source() }
     }
 }
 

@@ -85,6 +85,7 @@ pub(super) fn rules(case: &Case<'_>) -> Vec<Finding> {
         found.extend(identity(case));
         found.extend(refused(case));
     }
+    found.extend(foreseen(case));
     found.extend(reached(case));
     if !case.preflight() && case.alive() {
         found.extend(removed(case));
@@ -136,6 +137,21 @@ fn identity(case: &Case<'_>) -> Vec<Finding> {
         found.push(finding.run(format!("sudo grep -n server_name {main}")));
     }
     found
+}
+
+/// The cluster's name in the file is not that of the peers: the next start will be refused by them.
+fn foreseen(case: &Case<'_>) -> Option<Finding> {
+    let own = case.settings()?.cluster_name.as_deref().filter(|_| case.preflight())?;
+    let peer = case.peers().find_map(|peer| Some((&peer.host, peer.varz.as_ref().ok()?.cluster.as_deref()?)));
+    let (host, theirs) = peer.filter(|(_, theirs)| *theirs != own)?;
+    let main = main(case);
+    Some(
+        Finding::of(&CLUSTER_NAME, format!("this server's cluster will be called {own}, and its peers' is {theirs}"))
+            .quote(main, format!("cluster.name: {own}"))
+            .quote(format!("/varz of {host}"), format!("cluster: {theirs}"))
+            .remedy(format!("set `name: {theirs}` in `cluster` of {main}"))
+            .run(format!("sudoedit {main}")),
+    )
 }
 
 /// Routes that come up and are refused.
@@ -208,7 +224,10 @@ fn reached(case: &Case<'_>) -> Vec<Finding> {
     };
     let others: Vec<_> = failed.iter().filter(|reach| !own(reach)).collect();
     let reached_any = all.iter().any(|reach| reach.result.is_ok() && !own(reach));
-    if others.is_empty() {
+    // Nor does it answer at its own address, by which its own list names it.
+    let silent = |reach: &Reach| matches!(&reach.result, Err(failure) if failure.kind == FailureKind::Refused);
+    let itself = !case.alive() && others.len() == 1 && reached_any && silent(others[0]);
+    if others.is_empty() || itself {
         return Vec::new();
     }
     let inbound = case.peers().any(|peer| {

@@ -261,7 +261,9 @@ fn dates(case: &Case<'_>, block: &TlsBlock) -> Vec<Finding> {
                     ago(certificate.not_before.duration_since(now))
                 );
                 Finding::of(&TLS_NOT_YET, title)
-            } else if certificate.not_after.duration_since(now) <= case.context.expiring {
+            } else if certificate.not_after.duration_since(now)
+                <= SignedDuration::from_hours(24 * i64::from(case.context.expiring_days))
+            {
                 let title = format!("the {what} {place} expires in {}", ago(certificate.not_after.duration_since(now)));
                 Finding::of(&TLS_SOON, title)
             } else {

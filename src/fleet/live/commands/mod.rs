@@ -248,44 +248,6 @@ echo "$?" >"$dir/status.new"
 mv "$dir/status.new" "$dir/status"
 "#;
 
-/// The server's log since a time (seconds since 1970 by the host's clock; 0: the last lines), from where its manager
-/// keeps it; and, where the configuration names a log file, from there too: fatal lines go only to that file.
-pub fn log(service: &Service, become_: Become, since: i64) -> Remote {
-    let mut args = vec![since.to_string()];
-    let (name, script, more): (_, _, Vec<String>) = match service {
-        Service::Systemd { unit } => ("journalctl", JOURNAL, vec![unit.clone()]),
-        Service::Docker { container } => ("docker logs", CONTAINER_LOG, vec!["docker".into(), container.clone()]),
-        Service::Podman { container } => ("podman logs", CONTAINER_LOG, vec!["podman".into(), container.clone()]),
-        Service::Command { logs: Some(logs), .. } => ("logs command", COMMAND_LOG, logs.clone()),
-        Service::Command { logs: None, .. } => {
-            ("logs command", "echo 'no logs command in the inventory' >&2; exit 3", vec![])
-        }
-    };
-    args.extend(more);
-    Remote::new(name, script, args, become_ == Become::Sudo)
-}
-
-const JOURNAL: &str = r#"
-since=$1 unit=$2
-if [ "$since" -gt 0 ]; then range="--since=@$since"; else range=--lines=200; fi
-journalctl --unit="$unit" "$range" --output=cat --no-pager --quiet 2>&1 | tail -n 400
-conf=$(systemctl show "$unit" --property=ExecStart --value | sed -n 's/.*[ =]\(-c\|-config\|--config\)[ =]\([^ ;]*\).*/\2/p' | head -n 1)
-if [ -r "$conf" ]; then
-  file=$(sed -n 's/^[[:space:]]*log_\{0,1\}file[[:space:]]*[:=]\{0,1\}[[:space:]]*"\{0,1\}\([^"[:space:]#]*\).*/\1/p' "$conf" | head -n 1)
-  if [ -n "$file" ] && [ -r "$file" ]; then echo "log file $file:"; tail -n 100 "$file"; fi
-fi
-exit 0
-"#;
-
-const CONTAINER_LOG: &str = r#"
-if [ "$1" -gt 0 ]; then "$2" logs --since "$1" --tail 400 "$3" 2>&1; else "$2" logs --tail 200 "$3" 2>&1; fi
-"#;
-
-const COMMAND_LOG: &str = r#"
-shift
-"$@" </dev/null 2>&1 | tail -n 400
-"#;
-
 /// The collector (`collect/`): all evidence of one host as tagged lines, within about `limit`. `since` is the log's begin in
 /// seconds by the host's clock, 0 for its last lines. `config` and `program` stand in for those of the service.
 ///

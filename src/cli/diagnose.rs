@@ -1,0 +1,96 @@
+//! `diagnose`: why is a server not ready? At any time, changing nothing.
+
+use anstyle::{AnsiColor, Style};
+use clap::Args;
+use serde::Serialize;
+
+use super::{
+    Code, Error,
+    args::{Format, Target},
+    output,
+};
+use crate::{
+    core::{
+        diagnosis::{Context, Diagnosis, EXPIRING_DAYS, Purpose},
+        halt::Serving,
+    },
+    fleet::live::Live,
+    run::diagnosis,
+};
+
+/// Arguments of `diagnose`.
+#[derive(Debug, Args)]
+pub struct Diagnose {
+    #[command(flatten)]
+    target: Target,
+    /// The hosts to look at; without any, all that are selected.
+    #[arg(value_name = "HOST")]
+    hosts: Vec<String>,
+    /// Tell certificates that expire within so many days.
+    #[arg(long, value_name = "DAYS", default_value_t = EXPIRING_DAYS)]
+    expiring_days: u32,
+    /// The form of the answer.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    schema: &'static str,
+    hosts: Vec<HostAnswer>,
+}
+
+#[derive(Serialize)]
+struct HostAnswer {
+    cluster: String,
+    host: String,
+    diagnosis: Diagnosis,
+    serving: Serving,
+}
+
+/// Diagnoses the hosts.
+///
+/// # Errors
+/// The configuration has mistakes, or a host is not in it.
+pub async fn run(mut args: Diagnose) -> Result<Code, Error> {
+    args.target.host.append(&mut args.hosts);
+    let (_, selections) = args.target.load()?;
+    let context = Context { purpose: Purpose::Look, expiring_days: args.expiring_days, ..Context::default() };
+    let mut hosts = Vec::new();
+    for selection in &selections {
+        let fleet = Live::new(&selection.cluster).await?;
+        let (view, found) = diagnosis::look(&fleet, &selection.roll, &context).await;
+        hosts.extend(found.into_iter().map(|(host, diagnosis)| HostAnswer {
+            cluster: selection.cluster.name.clone(),
+            host,
+            diagnosis,
+            serving: Serving::of(&view),
+        }));
+    }
+    let code = verdict(hosts.iter().map(|host| &host.diagnosis));
+    match args.output {
+        Format::Json => output::print_json(&Answer { schema: "rollgate/diagnose/1", hosts })?,
+        Format::Text => hosts.iter().for_each(|host| output::print(&text(host))),
+    }
+    Ok(code)
+}
+
+/// The exit code: something blocks, or the host of it can't be reached.
+pub fn verdict<'a>(diagnoses: impl Iterator<Item = &'a Diagnosis>) -> Code {
+    let mut code = Code::Done;
+    for diagnosis in diagnoses {
+        match diagnosis.root() {
+            Some(root) if root.code == "host-unreachable" => return Code::Unreachable,
+            Some(_) => code = Code::Refused,
+            None if diagnosis.unknown.is_some() || !diagnosis.unidentified.is_empty() => code = Code::Refused,
+            None => {}
+        }
+    }
+    code
+}
+
+fn text(answer: &HostAnswer) -> String {
+    const HOST: Style = AnsiColor::Cyan.on_default().bold();
+    let diagnosis = crate::report::render_diagnosis(&answer.diagnosis);
+    format!("{HOST}{}{HOST:#}\n{diagnosis}\ncluster  {}\n\n", answer.host, answer.serving)
+}

@@ -1,0 +1,113 @@
+//! Gathering evidence during a run, and having it judged: why a server is not back, and whether one could come back.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
+
+use super::OBSERVE_TIMEOUT;
+use crate::{
+    core::{
+        diagnosis::{Context, Diagnosis, Purpose, diagnose, evidence::Archive},
+        halt::Cause,
+        view::{HealthError, View},
+    },
+    fleet::Fleet,
+};
+
+/// Evidence is worth a wait, but the operator waits too.
+const EVIDENCE_TIMEOUT: Duration = Duration::from_secs(15);
+/// In a healthy host it is over in less than a second; the view that it belongs to must not become stale
+/// ([`MAX_AGE`](crate::core::safety::MAX_AGE)).
+const PREFLIGHT_TIMEOUT: Duration = Duration::from_secs(8);
+/// Hosts that are looked at at once: each answer has some hundred kilobytes, and its ssh a process of its own.
+const AT_ONCE: usize = 10;
+
+/// What was true of a server before it was touched, as far as a diagnosis wants it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Before {
+    health: Vec<HealthError>,
+    boot: Option<String>,
+    had_state: bool,
+}
+
+impl Before {
+    /// What `view` says of `host`.
+    pub(super) fn of(view: &View, host: &str) -> Self {
+        let Some(server) = view.server(host) else { return Self::default() };
+        let health = server.health.as_ref().map(|health| health.errors.clone()).unwrap_or_default();
+        let boot = server.service.as_ref().ok().and_then(|service| service.boot_id.clone());
+        let member =
+            |group: &crate::core::assets::Group| group.members.iter().any(|one| one.server == server.server_name);
+        let had_state = view.assets.as_ref().is_some_and(|assets| assets.groups.iter().any(member));
+        Self { health, boot, had_state }
+    }
+
+    fn context(&self, since: Option<Timestamp>) -> Context {
+        Context {
+            purpose: Purpose::Halt,
+            health_before: self.health.clone(),
+            boot_before: self.boot.clone(),
+            started: since,
+            had_state: self.had_state,
+            ..Context::default()
+        }
+    }
+}
+
+/// Why a server is not back, and the cluster around it, both bounded in time.
+pub(super) async fn of_halt<F: Fleet>(
+    fleet: &F,
+    host: &str,
+    since: Option<Timestamp>,
+    cause: &Cause,
+    before: &Before,
+) -> (Diagnosis, View) {
+    let (mut archive, view) =
+        tokio::join!(fleet.collect(host, since, EVIDENCE_TIMEOUT), fleet.observe(&[], OBSERVE_TIMEOUT));
+    archive.view = Some(view.clone());
+    let data_short = match cause {
+        Cause::DataShort { streams } => streams.clone(),
+        _ => Vec::new(),
+    };
+    let context = Context { data_short, ..before.context(since) };
+    (diagnose(&archive, &context), view)
+}
+
+/// The same while it is still waited for.
+pub(super) async fn of_wait<F: Fleet>(fleet: &F, host: &str, since: Option<Timestamp>, before: &Before) -> Diagnosis {
+    let (mut archive, view) =
+        tokio::join!(fleet.collect(host, since, EVIDENCE_TIMEOUT), fleet.observe(&[], OBSERVE_TIMEOUT));
+    archive.view = Some(view);
+    diagnose(&archive, &before.context(since))
+}
+
+/// Observes the cluster, and whether the servers of `hosts` could start again with the configuration, program, files and
+/// ports that they would meet now. Nothing is touched.
+pub async fn observe<F: Fleet>(fleet: &F, hosts: &[String]) -> View {
+    let context = Context { purpose: Purpose::Preflight, ..Context::default() };
+    let (archives, mut view) =
+        tokio::join!(collect(fleet, hosts, PREFLIGHT_TIMEOUT), fleet.observe_assets(hosts, OBSERVE_TIMEOUT));
+    view.preflight = judge(archives, &view, &context);
+    view
+}
+
+/// Looks at hosts as they are now, in parallel: what is wrong with each, and the cluster around them.
+pub async fn look<F: Fleet>(fleet: &F, hosts: &[String], context: &Context) -> (View, Vec<(String, Diagnosis)>) {
+    let (archives, view) = tokio::join!(collect(fleet, hosts, EVIDENCE_TIMEOUT), fleet.observe(&[], OBSERVE_TIMEOUT));
+    let found = judge(archives, &view, context);
+    (view, found)
+}
+
+async fn collect<F: Fleet>(fleet: &F, hosts: &[String], limit: Duration) -> Vec<(String, Archive)> {
+    let collecting = hosts.iter().map(|host| async move { (host.clone(), fleet.collect(host, None, limit).await) });
+    stream::iter(collecting).buffered(AT_ONCE).collect().await
+}
+
+fn judge(archives: Vec<(String, Archive)>, view: &View, context: &Context) -> Vec<(String, Diagnosis)> {
+    let judge = |(host, mut archive): (String, Archive)| {
+        archive.view = Some(view.clone());
+        (host, diagnose(&archive, context))
+    };
+    archives.into_iter().map(judge).collect()
+}
