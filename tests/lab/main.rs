@@ -14,6 +14,7 @@ mod faults;
 mod harness;
 mod jetstream;
 mod logins;
+mod matrix;
 mod network;
 mod plain;
 mod process;
