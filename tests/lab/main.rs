@@ -19,6 +19,7 @@ mod network;
 mod plain;
 mod process;
 mod relay;
+mod safety;
 mod signals;
 mod traps;
 mod watched;
