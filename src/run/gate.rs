@@ -17,7 +17,7 @@ use crate::{
         gate::{Attachments, Baseline, Condition, Measure, Moves, Pace, Patience, Verdict, Waiting},
         halt::Cause,
         playbook::{self, Connections},
-        view::{Seen, View},
+        view::View,
         witness::Behind,
     },
     fleet::Fleet,
