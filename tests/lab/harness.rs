@@ -48,11 +48,13 @@ pub struct Options {
     pub nats: &'static str,
     pub tls: bool,
     pub monitor_localhost: bool,
+    /// Don't wait for nats-server: the test configures it first.
+    pub ssh_only: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { hosts: 3, nats: "2.15.1", tls: false, monitor_localhost: false }
+        Self { hosts: 3, nats: "2.15.1", tls: false, monitor_localhost: false, ssh_only: false }
     }
 }
 
@@ -76,6 +78,7 @@ impl Lab {
         let mut args = vec!["--hosts".to_owned(), options.hosts.to_string(), "--nats".into(), options.nats.into()];
         args.extend(options.tls.then(|| "--tls".into()));
         args.extend(options.monitor_localhost.then(|| "--monitor-localhost".into()));
+        args.extend(options.ssh_only.then(|| ["--wait".into(), "ssh".into()]).into_iter().flatten());
         Self::begin(options, false, &args)
     }
 

@@ -186,6 +186,11 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// Whether what could be read and written was tried as the service's user, or by one who may become it.
+    pub(super) fn tried_as_user(&self) -> bool {
+        self.archive.machine.as_ref().is_ok_and(|host| host.as_root || host.gathered_by == self.user())
+    }
+
     /// The last fatal line, where it contains `mark`.
     pub(super) fn died_with(&self, mark: &str) -> Option<Line<'a>> {
         self.last_words.filter(|line| line.text().contains(mark))

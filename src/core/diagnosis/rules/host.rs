@@ -42,16 +42,24 @@ pub(super) fn rules(case: &Case<'_>) -> Vec<Finding> {
     found
 }
 
+fn sudo(host: &str, said: &str) -> Finding {
+    Finding::of(&SUDO, format!("sudo is refused on {host}"))
+        .quote(format!("sudo -n on {host}"), said)
+        .run("sudo visudo -f /etc/sudoers.d/rollgate")
+        .heals_itself()
+}
+
 fn reach(case: &Case<'_>) -> Option<Finding> {
-    let Err(failure) = &case.archive.machine else { return None };
     let host = &case.archive.host;
+    let failure = match &case.archive.machine {
+        Err(failure) => failure,
+        Ok(_) => {
+            let refused = case.archive.gaps.iter().find(|gap| gap.what == "sudo")?;
+            return Some(sudo(host, &refused.why));
+        }
+    };
     match failure.kind {
-        FailureKind::Sudo => Some(
-            Finding::of(&SUDO, format!("sudo is refused on {host}"))
-                .quote(format!("sudo -n on {host}"), failure.detail.as_str())
-                .run("sudo visudo -f /etc/sudoers.d/rollgate")
-                .heals_itself(),
-        ),
+        FailureKind::Sudo => Some(sudo(host, &failure.detail)),
         kind if kind.is_unreachable() => Some(
             Finding::of(&UNREACHABLE, format!("{host} can't be reached"))
                 .quote(format!("connecting to {host}"), failure.detail.as_str())

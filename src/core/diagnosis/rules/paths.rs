@@ -90,6 +90,8 @@ fn of_store(case: &Case<'_>, path: &PathFacts) -> Option<Finding> {
             .run(format!("sudo mount -o remount,rw {point}"))
     } else if let Some(full) = full(case, path, mount) {
         full
+    } else if !case.tried_as_user() {
+        return None;
     } else if path.writable == Ok(false) || path.blocked_by.is_some() && path.readable == Ok(false) {
         not_writable(case, &STORE_NOT_WRITABLE, "the store", path, &path.path)
     } else {
@@ -152,7 +154,10 @@ fn store_died(case: &Case<'_>, store: Option<&PathFacts>) -> Option<Finding> {
             }
             None => finding.likely(),
         };
-        finding.run(format!("sudo chown -R {owner} {path}"))
+        // All of it is the user's own: then its modes are what denies.
+        let own = first.is_none() && case.archive.store.as_ref().is_ok_and(Option::is_some);
+        let change = if own { "chmod -R u+rwX".to_owned() } else { format!("chown -R {owner}") };
+        finding.run(format!("sudo {change} {path}"))
     } else {
         return None;
     };
@@ -202,7 +207,8 @@ fn too_small(case: &Case<'_>, path: &PathFacts) -> Option<Finding> {
 /// The pid file and the log file.
 fn file(case: &Case<'_>, page: &'static Page, what: &str, path: Option<&PathFacts>) -> Option<Finding> {
     let mark = if page.code == PID_FILE.code { "Could not write pidfile" } else { "error opening file" };
-    let facts = path.filter(|path| path.writable == Ok(false) || path.kind == Some(FileKind::Directory));
+    let facts = path
+        .filter(|path| case.tried_as_user() && path.writable == Ok(false) || path.kind == Some(FileKind::Directory));
     let finding = match (facts, case.died_with(mark)) {
         (None, None) => return None,
         (None, Some(line)) => {
@@ -262,6 +268,10 @@ fn not_writable(case: &Case<'_>, page: &'static Page, what: &str, path: &PathFac
         .filter(|_| path.kind.is_some())
         .map(|owner| format!(", which belongs to {owner}"))
         .unwrap_or_default();
+    if path.kind.is_some() && path.owner.as_deref() == Some(user) {
+        return finding(format!("{user} can't write {what} {}, although it is its own: its mode", path.path))
+            .run(format!("sudo chmod u+rwX {directory}"));
+    }
     let recursive = if what == "the store" { "-R " } else { "" };
     finding(format!("{user} can't write {what} {}{by}", path.path))
         .run(format!("sudo chown {recursive}{owner} {directory}"))

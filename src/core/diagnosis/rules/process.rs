@@ -4,7 +4,7 @@ use super::super::{
     case::{Case, Purpose},
     catalogue::pages,
     finding::Finding,
-    unit::Manager,
+    unit::{Manager, UnitState},
 };
 use crate::core::view::{Exit, Phase};
 
@@ -296,17 +296,35 @@ fn death(case: &Case<'_>) -> Vec<Finding> {
                 .run(format!("journalctl -u {name} -n 50")),
         );
     }
-    let setup = case.said(&["Failed at step "]).filter(|line| !line.text().contains("step EXEC"));
-    if let Some(line) = setup
-        && matches!(unit.exit, Some(Exit::Code(200..=243)))
-    {
-        found.push(
-            Finding::of(&EXEC_STEP, format!("systemd could not prepare the start of {name}"))
-                .died(&line)
-                .run(format!("systemctl cat {name}")),
-        );
-    }
+    found.extend(setup(case, unit));
     found
+}
+
+/// What systemd could not do before the program was its own: the exit status says which step (systemd.exec(5)), the
+/// journal does not always.
+fn setup(case: &Case<'_>, unit: &UnitState) -> Option<Finding> {
+    let name = case.unit_name();
+    let environment = case.said(&["Failed to load environment files"]);
+    let (what, line) = match unit.exit {
+        Some(Exit::Code(217)) => (format!("its user {} is not there", case.user()), None),
+        Some(Exit::Code(216)) => ("its group is not there".to_owned(), None),
+        Some(Exit::Code(200)) => ("its WorkingDirectory= can't be entered".to_owned(), None),
+        Some(Exit::Code(226)) => ("its mounts could not be made".to_owned(), None),
+        Some(Exit::Code(code @ (201..=202 | 204..=243))) => (format!("exit status {code}"), None),
+        _ if unit.result.as_deref() == Some("resources") && environment.is_some() => {
+            ("an EnvironmentFile= can't be read".to_owned(), environment)
+        }
+        _ => return None,
+    };
+    let said = ["Failed at step ", "status=2"];
+    let line = line.or_else(|| case.said(&said)).filter(|line| !line.text().contains("step EXEC"));
+    let finding = Finding::of(&EXEC_STEP, format!("systemd could not prepare the start of {name}: {what}"));
+    let finding = match line {
+        Some(line) => finding.died(&line),
+        None => finding.quote(format!("systemctl show {name}"), unit.exit.map(|e| e.to_string()).unwrap_or_default()),
+    };
+    let finding = unit.drop_ins.iter().fold(finding, |finding, file| finding.quote("drop-in", file.as_str()));
+    Some(finding.run(format!("systemctl cat {name}")).run("getent passwd"))
 }
 
 /// nats-server's default lame_duck_duration in seconds.
@@ -320,6 +338,13 @@ fn files(case: &Case<'_>) -> Vec<Finding> {
     let name = case.unit_name();
     let raise = format!("sudo systemctl edit {name}   # [Service] LimitNOFILE=1048576");
     let told = has.map(|limit| format!(" ({limit})")).unwrap_or_default();
+    // Beyond stdin, stdout and stderr it needs its listeners, its log and two files a stream. Under a limit like this one
+    // it blames the store: `storage directory is not writable` (seen with 6).
+    if let (Some(line), Some(..=32)) = (case.last_words.filter(|_| died.is_none() && !case.alive()), limit) {
+        let quote = format!("LimitNOFILE={}", limit.unwrap_or_default());
+        let finding = Finding::of(&FILES, format!("the server may open too few files{told}"));
+        return vec![finding.died(&line).quote(format!("systemctl show {name}"), quote).run(raise)];
+    }
     if let Some(line) = died {
         return vec![Finding::of(&FILES, format!("the server may open too few files{told}")).died(&line).run(raise)];
     }

@@ -113,7 +113,8 @@ fn directory(case: &Case<'_>) -> Option<Finding> {
     let words = case.refusal(&["mkdir ", "dir needs to point to an accessible directory"]);
     // JetStream makes directories too, later and with a level.
     let words = words.filter(|(quote, _)| !quote.text.contains("[FTL]"));
-    let bad = facts.filter(|facts| facts.writable == Ok(false) || facts.kind == Some(FileKind::File));
+    let bad =
+        facts.filter(|facts| case.tried_as_user() && facts.writable == Ok(false) || facts.kind == Some(FileKind::File));
     let path = facts.map(|facts| facts.path.as_str());
     if bad.is_none() && words.is_none() {
         return None;
