@@ -122,7 +122,14 @@ fn main() -> ExitCode {
     let began = Instant::now();
     let assets = assemble(answers);
     let groups = assets.groups.len();
-    let view = View { cluster: "big".into(), at, servers, system_account: Some(Ok(())), assets: Some(assets), preflight: Vec::new() };
+    let view = View {
+        cluster: "big".into(),
+        at,
+        servers,
+        system_account: Some(Ok(())),
+        assets: Some(assets),
+        preflight: Vec::new(),
+    };
     let steps = vec![Step::Stop(Stop { deadline: Duration::from_secs(180) })];
     let plan: Plan = plan(&view, &hosts, "restart", Policy::default(), steps);
     let json = serde_json::to_string(&plan).unwrap_or_default();
