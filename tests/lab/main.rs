@@ -9,6 +9,8 @@ mod clean;
 mod conf;
 mod controller;
 mod crash;
+mod drain;
+mod estate;
 mod evidence;
 mod faults;
 mod harness;
