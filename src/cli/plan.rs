@@ -16,6 +16,7 @@ use crate::{
     config::{Playbook, duration, inventory::Selection, playbook::Given},
     core::{
         count_of,
+        drain::WITHOUT_SYSTEM_ACCOUNT,
         plan::{self, Few, Plan, Turn},
         playbook::Step,
         safety::Objection,
@@ -135,6 +136,9 @@ pub fn text(plan: &Plan) -> String {
     let _ = write!(out, "{}", output::table(&head, rows));
     plan.turns.iter().for_each(|turn| effect(&mut out, turn));
     let _ = writeln!(out, "each: {}", plan.steps.iter().map(step).collect::<Vec<_>>().join(" → "));
+    if !plan.system_account && plan.steps.iter().any(|step| matches!(step, Step::Drain(_))) {
+        let _ = writeln!(out, "no drain: {WITHOUT_SYSTEM_ACCOUNT}");
+    }
     if !plan.policy.pause.is_zero() {
         let _ = writeln!(out, "between: a pause of {}", duration::format(plan.policy.pause));
     }

@@ -7,6 +7,10 @@ use super::{
     version::Version,
 };
 
+/// What a roll without the system account costs.
+pub const WITHOUT_SYSTEM_ACCOUNT: &str = "no system account in the inventory: leaders and clients are left to lame duck, \
+     which takes JetStream away first and then waits for clients, 10 s at least and up to 2 minutes by default";
+
 /// A leader that is to give up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepDown {
@@ -35,12 +39,17 @@ pub struct Attached {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AttachedKind {
-    /// A client over the NATS protocol or a websocket: it is told to go, then closed.
+    /// A client over the NATS protocol: it is told to go, then closed.
     Client,
+    /// The same over a websocket.
+    Websocket,
     /// An MQTT client: it is closed, since MQTT has no word for the rest.
     Mqtt,
-    /// A leafnode: left alone. Its remote would come straight back, as most name a single server.
+    /// A leafnode: left alone. Lame duck does not wait for it, so to close it earlier gains nothing, and a remote that names a
+    /// single server would come straight back.
     Leafnode,
+    /// A gateway of another cluster: left alone for the same reason.
+    Gateway,
 }
 
 /// The leaders that `server` should give up: those of groups in which another member is current, the meta group last,
@@ -64,8 +73,24 @@ pub fn step_downs(assets: &Assets, server: &str, version: &str) -> Vec<StepDown>
 
 /// The clients to send away, by number.
 pub fn evictable(attached: &[Attached]) -> Vec<Attached> {
-    let goes = |attached: &&Attached| attached.kind != AttachedKind::Leafnode && attached.cid.is_some();
+    let stays = |kind| matches!(kind, AttachedKind::Leafnode | AttachedKind::Gateway);
+    let goes = |attached: &&Attached| !stays(attached.kind) && attached.cid.is_some();
     attached.iter().filter(goes).copied().collect()
+}
+
+/// What is attached besides plain clients, in words; empty where nothing is.
+pub fn others(attached: &[Attached]) -> String {
+    let kinds = [
+        (AttachedKind::Websocket, "over websocket"),
+        (AttachedKind::Mqtt, "over MQTT"),
+        (AttachedKind::Leafnode, "leafnodes, which stay until the stop"),
+        (AttachedKind::Gateway, "gateways, which stay until the stop"),
+    ];
+    let count = |wanted| attached.iter().filter(|one| one.kind == wanted).count();
+    let counted = kinds.map(|(kind, words)| (count(kind), words));
+    let told: Vec<String> =
+        counted.iter().filter(|(count, _)| *count > 0).map(|(count, words)| format!("{count} {words}")).collect();
+    told.join(", ")
 }
 
 #[cfg(test)]
@@ -99,10 +124,16 @@ mod tests {
     }
 
     #[test]
-    fn leafnodes_stay() {
-        let attached = [AttachedKind::Client, AttachedKind::Leafnode, AttachedKind::Mqtt];
+    fn leafnodes_and_gateways_stay_and_all_are_counted() {
+        use AttachedKind::{Client, Gateway, Leafnode, Mqtt, Websocket};
+        let kinds = [Client, Leafnode, Mqtt, Websocket, Gateway, Mqtt];
         let attached: Vec<_> =
-            attached.iter().zip(1..).map(|(kind, cid)| Attached { cid: Some(cid), kind: *kind }).collect();
-        assert_eq!(evictable(&attached).iter().filter_map(|a| a.cid).collect::<Vec<_>>(), [1, 3]);
+            kinds.iter().zip(1..).map(|(kind, cid)| Attached { cid: Some(cid), kind: *kind }).collect();
+        assert_eq!(evictable(&attached).iter().filter_map(|a| a.cid).collect::<Vec<_>>(), [1, 3, 4, 6]);
+        assert_eq!(
+            others(&attached),
+            "1 over websocket, 2 over MQTT, 1 leafnodes, which stay until the stop, 1 gateways, which stay until the stop"
+        );
+        assert_eq!(others(&attached[..1]), "");
     }
 }

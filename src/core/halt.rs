@@ -29,8 +29,12 @@ pub enum Cause {
     ChangeTimedOut,
     /// The stop ended, but the process still runs.
     StillRunning,
-    /// The service manager killed the server because the stop took longer than it allows.
-    Killed,
+    /// The stop took longer than the service manager allows, and it killed the server. That one was started again and is
+    /// back; the next would be killed too.
+    Killed {
+        /// What the manager said of it.
+        state: String,
+    },
     /// Contact with the host was lost in the middle of a change, and not found again.
     HostLost {
         /// The last failure.
@@ -94,7 +98,7 @@ impl Cause {
             Self::ChangeFailed { .. } => "change-failed",
             Self::ChangeTimedOut => "change-timed-out",
             Self::StillRunning => "still-running",
-            Self::Killed => "killed",
+            Self::Killed { .. } => "killed",
             Self::HostLost { .. } => "host-lost",
             Self::LockLost { .. } => "lock-lost",
             Self::JournalFull { .. } => "journal-full",
@@ -106,6 +110,16 @@ impl Cause {
             Self::DataShort { .. } => "data-short",
             Self::StoreEmpty { .. } => "store-empty",
             Self::NotSettled { .. } => "not-settled",
+        }
+    }
+
+    /// What to do about `host` first.
+    pub fn remedy(&self, host: &str) -> String {
+        match self {
+            Self::Killed { .. } => format!(
+                "{host} is back; give its unit longer to stop than a lame duck takes (TimeoutStopSec, `--stop-timeout`)"
+            ),
+            _ => format!("mend {host}; do not restart it blindly, the cause would stay"),
         }
     }
 
@@ -122,7 +136,9 @@ impl Cause {
             Self::ChangeFailed { status: None, .. } => format!("the {step} of {host} failed"),
             Self::ChangeTimedOut => format!("the {step} of {host} did not end in time"),
             Self::StillRunning => format!("{host} still runs after it was stopped"),
-            Self::Killed => format!("{host} was killed by its service manager before it had stopped"),
+            Self::Killed { state } => {
+                format!("{host} was killed by its service manager before it had stopped: {state}")
+            }
             Self::HostLost { failure } => format!("contact with {host} was lost during its {step}: {failure}"),
             Self::LockLost { detail } => format!("the {step} of {host} was left: {detail}"),
             Self::JournalFull { detail } => format!("{host} was not begun: the journal finds no room: {detail}"),

@@ -25,6 +25,9 @@ pub struct Plan {
     pub turns: Vec<Turn>,
     /// Hosts of the cluster that are observed but not rolled.
     pub bystanders: Vec<String>,
+    /// Whether the inventory names a system account, without which a drain does nothing.
+    #[serde(default)]
+    pub system_account: bool,
 }
 
 impl Plan {
@@ -199,6 +202,7 @@ pub fn plan(view: &View, hosts: &[String], playbook: &str, policy: Policy, steps
         cluster: view.cluster.clone(),
         playbook: playbook.into(),
         bystanders: bystanders.cloned().collect(),
+        system_account: view.system_account.is_some(),
         policy,
         steps,
         turns,

@@ -311,6 +311,12 @@ impl ServiceState {
         self.phase == Phase::Failed || !matches!(self.result.as_str(), "" | "success")
     }
 
+    /// Whether the last process was ended by SIGKILL: nothing that it had in memory was written. systemd says `timeout` where
+    /// the unit's own limit did it; containers and shells say 137, which is 128 and the signal.
+    pub fn was_killed(&self) -> bool {
+        self.result == "timeout" || matches!(self.exit, Some(Exit::Signal(9) | Exit::Code(137)))
+    }
+
     /// The state in one line.
     pub fn summary(&self) -> String {
         let mut text = self.words.clone();

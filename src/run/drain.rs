@@ -14,7 +14,7 @@ use super::{
 use crate::{
     core::{
         count_of,
-        drain::{Attached, AttachedKind, evictable, step_downs},
+        drain::{Attached, WITHOUT_SYSTEM_ACCOUNT, evictable, others, step_downs},
         playbook::Drain,
         view::Failure,
     },
@@ -45,7 +45,7 @@ pub(super) async fn drain<F: Fleet>(
 ) -> Result<String, Stop> {
     let fleet = roller.fleet;
     if !fleet.has_system_account() {
-        return Ok("no system account in the inventory: leaders and clients are left to the server's own stop".into());
+        return Ok(WITHOUT_SYSTEM_ACCOUNT.into());
     }
     let Some(server_id) = passage.server_id.clone() else {
         return Ok("nothing to drain: the server did not answer".into());
@@ -112,6 +112,7 @@ async fn evict<F: Fleet>(fleet: &F, server_id: &str, step: &Drain) -> Result<Str
     let pace = Duration::from_secs(1) / step.rate.max(1);
     let (mut told, mut stubborn) = (0, 0);
     let mut attached: Vec<Attached> = fleet.attached(server_id, REQUEST_TIMEOUT).await?;
+    let at_first = others(&attached);
     for _ in 0..step.passes {
         let clients = evictable(&attached);
         if clients.is_empty() || stubborn == STUBBORN {
@@ -134,16 +135,14 @@ async fn evict<F: Fleet>(fleet: &F, server_id: &str, step: &Drain) -> Result<Str
         stubborn = if evictable(&attached).len() >= before { stubborn + 1 } else { 0 };
     }
     fleet.leave(server_id).await;
-    let leafnodes = attached.iter().filter(|one| one.kind == AttachedKind::Leafnode).count();
     let left = evictable(&attached).len();
     let mut text = if told == 0 {
         "no clients".to_owned()
     } else {
         format!("{} told to leave, {left} left", count_of(told, "client"))
     };
-    if leafnodes > 0 {
-        let stay = if leafnodes == 1 { "stays" } else { "stay" };
-        text.push_str(&format!(", {} {stay} until the stop", count_of(leafnodes, "leafnode")));
+    if !at_first.is_empty() {
+        text.push_str(&format!(" (at first {at_first})"));
     }
     Ok(text)
 }

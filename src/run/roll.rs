@@ -249,7 +249,7 @@ impl<F: Fleet> Roller<'_, F> {
         let progress = self.recorder.progress();
         let untouched = progress.untouched();
         let next = vec![
-            format!("mend {host}; do not restart it blindly, the cause would stay"),
+            cause.remedy(host),
             format!("see that it is back: {}", self.run.status),
             // Also where it is the last one: it has not passed the gate.
             format!("then go on with: {}", self.run.go_on),

@@ -20,7 +20,7 @@ use crate::{
         plan::Turn,
         playbook::Step,
         progress,
-        view::{Failure, FailureKind, Phase},
+        view::{Failure, FailureKind, Phase, ServiceState},
         witness::Witness,
     },
     fleet::{Action, Change, Changed, Fleet},
@@ -67,6 +67,8 @@ pub(super) struct Passage {
     pub(super) version: Option<String>,
     /// The digest of its configuration.
     pub(super) config_digest: Option<String>,
+    /// The service's state after a stop that ended in SIGKILL.
+    pub(super) killed: Option<ServiceState>,
 }
 
 /// Takes one turn.
@@ -129,6 +131,7 @@ fn passage<F: Fleet>(
         look_timeout: Duration::from_secs(3),
         version: None,
         config_digest: None,
+        killed: None,
     }
 }
 
@@ -157,7 +160,10 @@ async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finis
                 passage.down_since.get_or_insert_with(Instant::now);
                 let change = Change { id, what: Action::Stop, limit: stop.deadline };
                 carry_out(roller, &mut passage, &change, "stop").await?;
-                stopped(roller, &passage, step_began, stop.deadline).await?;
+                let state = stopped(roller, &passage, step_began, stop.deadline).await?;
+                // A process that was gone before is not one that this stop has killed.
+                passage.killed = Some(state).filter(|state| passage.server_id.is_some() && state.was_killed());
+                note = passage.killed.as_ref().map(|state| format!("killed by its manager: {}", state.summary()));
             }
             (Step::Start(start), Some(id)) => {
                 let change = Change { id, what: Action::Start, limit: start.deadline };
@@ -172,12 +178,19 @@ async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finis
     }
     let unready = passage.down_since.zip(passage.ready_at).map(|(down, ready)| ready.duration_since(down));
     roller.record(Event::TurnFinished {
-        host: passage.host,
+        host: passage.host.clone(),
         took_ms: millis::of(began.elapsed()),
         unready_ms: millis::of(unready.unwrap_or_default()),
         version: passage.version,
     })?;
-    Ok(())
+    match passage.killed {
+        // Not before: a server that was killed must not be left down too.
+        Some(state) => {
+            let cause = Cause::Killed { state: state.summary() };
+            Err(roller.halt(&passage.host, "stop", cause, passage.started, began.elapsed()).await)
+        }
+        None => Ok(()),
+    }
 }
 
 /// Contact with a host in the middle of a change, which may be lost and found again.
@@ -284,13 +297,13 @@ async fn stopped<F: Fleet>(
     passage: &Passage,
     began: Instant,
     limit: Duration,
-) -> Result<(), Stop> {
+) -> Result<ServiceState, Stop> {
     let fleet = roller.fleet;
     let mut contact = Contact::new();
     let cause = loop {
         let delay = match roller.attend(fleet.service(&passage.host, SERVICE_TIMEOUT)).await? {
             Ok(state) => match state.phase {
-                Phase::Stopped | Phase::Failed | Phase::Missing => return Ok(()),
+                Phase::Stopped | Phase::Failed | Phase::Missing => return Ok(state),
                 Phase::Stopping if began.elapsed() > limit => break Cause::ChangeTimedOut,
                 Phase::Stopping => {
                     contact.lost_since = None;

@@ -183,9 +183,11 @@ impl Fleet for Live {
     async fn attached(&self, server_id: &str, timeout: Duration) -> Seen<Vec<Attached>> {
         let attachments = self.system().await?.attachments(server_id, timeout).await?;
         let kind = |kind: AttachmentKind| match kind {
-            AttachmentKind::Client | AttachmentKind::Websocket => AttachedKind::Client,
+            AttachmentKind::Client => AttachedKind::Client,
+            AttachmentKind::Websocket => AttachedKind::Websocket,
             AttachmentKind::Mqtt => AttachedKind::Mqtt,
             AttachmentKind::Leafnode => AttachedKind::Leafnode,
+            AttachmentKind::Gateway => AttachedKind::Gateway,
         };
         Ok(attachments.all.iter().map(|one| Attached { cid: one.cid, kind: kind(one.kind) }).collect())
     }
@@ -195,7 +197,7 @@ impl Fleet for Live {
         self.must_hold().await?;
         let system = self.system().await?;
         let gone = |failure: Failure| if failure.kind == FailureKind::Command { Ok(()) } else { Err(failure) };
-        if client.kind == AttachedKind::Client {
+        if matches!(client.kind, AttachedKind::Client | AttachedKind::Websocket) {
             // A client that does not understand is closed all the same.
             system.tell_lame_duck(server_id, cid, timeout).await.or_else(gone)?;
         }

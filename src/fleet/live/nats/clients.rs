@@ -1,6 +1,6 @@
 //! What is attached to a server, and how it is sent elsewhere.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -24,6 +24,8 @@ pub enum AttachmentKind {
     Mqtt,
     /// A leafnode that connected to this server. It can be kicked, where its number is known.
     Leafnode,
+    /// A gateway of another cluster that connected to this server. It can't be kicked.
+    Gateway,
 }
 
 /// Something attached to a server.
@@ -89,6 +91,18 @@ struct Leafz {
 }
 
 #[derive(Deserialize)]
+struct Gatewayz {
+    #[serde(default)]
+    inbound_gateways: BTreeMap<String, Vec<WireGateway>>,
+}
+
+#[derive(Deserialize)]
+struct WireGateway {
+    #[serde(default)]
+    connection: Option<WireConnection>,
+}
+
+#[derive(Deserialize)]
 struct WireLeaf {
     #[serde(default)]
     id: u64,
@@ -148,6 +162,9 @@ impl SystemAccount {
         let leafz: Leafz = self.data(id, "LEAFZ", &json!({}), limit).await?;
         // The end that accepted is the hub; `is_spoke` marks connections that this server made.
         out.all.extend(leafz.leafs.into_iter().filter(|leaf| !leaf.is_spoke).map(Attachment::from));
+        let gatewayz: Gatewayz = self.data(id, "GATEWAYZ", &json!({}), limit).await?;
+        let inbound = gatewayz.inbound_gateways.into_values().flatten().filter_map(|gateway| gateway.connection);
+        out.all.extend(inbound.map(|wire| Attachment { kind: AttachmentKind::Gateway, ..wire.into() }));
         if own_server == id {
             out.all.retain(|attachment| attachment.cid != Some(own_cid));
         }
