@@ -9,7 +9,6 @@ mod clean;
 mod conf;
 mod controller;
 mod crash;
-mod evidence;
 mod faults;
 mod harness;
 mod jetstream;

@@ -172,7 +172,8 @@ function lex(path, number, nesting, lines, count,    i, rest, out, c, st, depth,
           continue
         }
         keys[depth] = word
-        if (looks_secret(word) || length(word) > 80 || word ~ /[^A-Za-z0-9_.$*>@\/ -]/) {
+        # A secret that stands where a key should, too.
+        if (looks_secret(word) || (word in masked) || length(word) > 80 || word ~ /[^A-Za-z0-9_.$*>@\/ -]/) {
           if (pass == 1) secret(word)
           word = "redacted"; quoted = 0
         }
@@ -290,6 +291,7 @@ function value(keys, depth, word, quote,    key, name, bare, i) {
   if (quote == "" && tolower(word) ~ /^(true|false|yes|no|on|off)$/) return word
   if (!(key in allow) && !((keys[i] in variable_fine) && !(keys[i] in variable_secret))) {
     if (pass == 2 && !(key in dull)) secret(word)
+    if (length(word) >= 6 && !(key in dull) && !(tolower(word) in allow)) masked[word] = 1
     return "\"[redacted]\""
   }
   word = mask_userinfo(word)
