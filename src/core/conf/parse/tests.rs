@@ -1,3 +1,5 @@
+//! Configurations of one file and of several.
+
 use super::*;
 use crate::core::conf::value::get;
 

@@ -1,3 +1,5 @@
+//! Texts and their items.
+
 use super::*;
 
 fn check(text: &str, expected: &str) {

@@ -373,4 +373,4 @@ fn store(tagged: &Tagged<'_>) -> Option<Seen<Option<StoreShape>>> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,3 +1,5 @@
+//! A real collection, and damaged ones.
+
 use proptest::prelude::*;
 
 use super::*;

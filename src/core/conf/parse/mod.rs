@@ -217,4 +217,4 @@ impl<'a, 'b> Parser<'a, 'b> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
