@@ -11,7 +11,6 @@ mod controller;
 mod crash;
 mod drain;
 mod estate;
-mod evidence;
 mod faults;
 mod harness;
 mod jetstream;

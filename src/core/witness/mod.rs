@@ -51,7 +51,7 @@ pub struct Behind {
     pub groups: Vec<String>,
     /// Copies on the server with less in them than they should have.
     pub data: Vec<String>,
-    /// Those of them that will not come back: they have not grown for [`SHORT_FOR`].
+    /// Those of them that will not come back: they have not grown for `SHORT_FOR`.
     pub lost: Vec<String>,
     /// Assets of one replica that were on the server and are not there any more: deleted, or lost.
     pub gone: Vec<String>,
