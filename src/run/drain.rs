@@ -13,8 +13,9 @@ use super::{
 };
 use crate::{
     core::{
+        assets::Kind,
         count_of,
-        drain::{Attached, WITHOUT_SYSTEM_ACCOUNT, evictable, others, step_downs},
+        drain::{Attached, StepDown, WITHOUT_SYSTEM_ACCOUNT, evictable, others, step_downs},
         playbook::Drain,
         view::Failure,
     },
@@ -81,8 +82,14 @@ async fn move_leaders<F: Fleet>(fleet: &F, passage: &Passage) -> String {
         };
     }
     let all = wanted.len();
-    let moves = wanted.into_iter().map(|leader| async move { fleet.step_down(&leader, REQUEST_TIMEOUT).await });
-    let results: Vec<Result<(), Failure>> = stream::iter(moves).buffer_unordered(STEP_DOWNS_AT_ONCE).collect().await;
+    // The meta leader answers for the others: while it changes, 10008 is all that they get (seen on 2.15.1).
+    let (meta, others): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|leader| leader.kind == Kind::Meta);
+    let step_down = |leader: StepDown| async move { fleet.step_down(&leader, REQUEST_TIMEOUT).await };
+    let moves = others.into_iter().map(step_down);
+    let mut results: Vec<Result<(), Failure>> = stream::iter(moves).buffer_unordered(STEP_DOWNS_AT_ONCE).collect().await;
+    for leader in meta {
+        results.push(step_down(leader).await);
+    }
     let refused: Vec<&Failure> = results.iter().filter_map(|result| result.as_ref().err()).collect();
     let left = confirm(fleet, &passage.server_name).await;
     match (left, refused.first()) {
