@@ -7,7 +7,7 @@ pub mod collect;
 mod commands;
 mod host;
 pub mod jsz;
-mod lock;
+pub(super) mod lock;
 mod locking;
 mod monitor;
 pub mod nats;
