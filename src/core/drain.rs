@@ -45,10 +45,10 @@ pub enum AttachedKind {
     Websocket,
     /// An MQTT client: it is closed, since MQTT has no word for the rest.
     Mqtt,
-    /// A leafnode: left alone. Lame duck does not wait for it, so to close it earlier gains nothing, and a remote that names a
-    /// single server would come straight back.
+    /// A leafnode: left alone. A remote that names a single server would come straight back. Up to 2.14 lame duck does not wait
+    /// for it; from 2.15 it does, for the grace period (measured: 0.1 s on 2.10.26 to 2.14.6, 2.2 s on 2.15.1 with 2 s of grace).
     Leafnode,
-    /// A gateway of another cluster: left alone for the same reason.
+    /// A gateway of another cluster: left alone, since servers can't be asked to close one.
     Gateway,
 }
 

@@ -85,8 +85,9 @@ fn everything_attached(nats: &'static str) {
     };
     println!("{nats}: {note}; stopped in {} ms", step("stop"));
     assert!(note.contains("0 left (at first 1 over websocket, 1 over MQTT, 1 leafnodes"), "{note}\n{ended}");
-    // With anybody left a lame duck takes its grace period of 2 s and then up to 30 s in this lab: the leafnode is not waited for.
-    assert!(step("stop") < 2_000, "{note}: stopped in {} ms\n{ended}", step("stop"));
+    // With a client left lame duck takes up to 30 s in this lab. A leafnode is not waited for up to 2.14, and from 2.15 for the
+    // grace period, which is 2 s here.
+    assert!(step("stop") < 10_000, "{note}: stopped in {} ms\n{ended}", step("stop"));
 }
 
 #[test]
@@ -110,7 +111,7 @@ fn a_stop_that_ends_in_sigkill_is_told_and_not_repeated() {
     }
     let inventory = lab.inventory();
     let playbook = lab.file("quick.yaml");
-    let ended = lab.rollgate(&["run", &playbook, "-i", &inventory, "--yes"]);
+    let ended = lab.rollgate(&["run", &playbook, "-i", &inventory, "--yes", "--allow", "lame-duck-cut"]);
     let report = witness.report();
     ended.exits(4).journal_is_whole();
     let halt = ended.halt("killed");

@@ -23,7 +23,14 @@ const DIAL: Duration = Duration::from_secs(1);
 /// The connection to the system account of one cluster, made when first used and kept.
 pub struct System {
     nats: Option<inventory::Nats>,
-    slot: Mutex<Option<Open>>,
+    slot: Mutex<Slot>,
+}
+
+#[derive(Default)]
+struct Slot {
+    open: Option<Open>,
+    /// The process that was left last: it is about to stop, and lame duck would wait for us as for any client.
+    left: Option<String>,
 }
 
 /// What is open.
@@ -36,7 +43,7 @@ struct Open {
 impl System {
     /// A user of the inventory, or none.
     pub fn new(nats: Option<inventory::Nats>) -> Self {
-        Self { nats, slot: Mutex::new(None) }
+        Self { nats, slot: Mutex::default() }
     }
 
     /// Whether the inventory names a user.
@@ -53,34 +60,34 @@ impl System {
             return Err(Failure::new(FailureKind::NotAsked, "the inventory names no system account"));
         };
         let mut slot = self.slot.lock().await;
-        if let Some(open) = slot.as_ref().filter(|open| open.relay.is_none() || open.account.is_connected()) {
+        if let Some(open) = slot.open.as_ref().filter(|open| open.relay.is_none() || open.account.is_connected()) {
             return Ok(Arc::clone(&open.account));
         }
-        let open = connect(nats, hosts).await?;
+        let open = connect(nats, hosts, slot.left.as_deref()).await?;
         let account = Arc::clone(&open.account);
-        *slot = Some(open);
+        slot.open = Some(open);
         Ok(account)
     }
 
-    /// Takes the connection away from a server; the next use connects anew, to whichever is there.
+    /// Takes the connection away from a server's process; the next use connects anew, to another one.
     pub async fn leave(&self, server_id: &str) {
         let mut slot = self.slot.lock().await;
-        if slot.as_ref().is_some_and(|open| open.account.own().0 == server_id) {
-            *slot = None;
+        slot.left = Some(server_id.to_owned());
+        if slot.open.as_ref().is_some_and(|open| open.account.own().0 == server_id) {
+            slot.open = None;
         }
     }
 }
 
-async fn connect(nats: &inventory::Nats, hosts: &[Host]) -> Seen<Open> {
+async fn connect(nats: &inventory::Nats, hosts: &[Host], left: Option<&str>) -> Seen<Open> {
     let mut access = read(nats)?;
     if access.tls.is_none() {
         // The schema promises the files of the hosts' client ports; hosts of one cluster share their CA.
         access.tls = hosts.first().map(|host| host.inventory().client.tls.clone());
     }
-    let direct = |account| Open { account: Arc::new(account), relay: None };
     if !access.servers.is_empty() {
         // The operator's own addresses are taken at their word.
-        return SystemAccount::connect(&access, &access.servers, LIMIT).await.map(direct);
+        return direct(&access, &access.servers, left).await;
     }
     let via = |host: &Host| host.inventory().monitoring.via;
     let dialled =
@@ -89,8 +96,8 @@ async fn connect(nats: &inventory::Nats, hosts: &[Host]) -> Seen<Open> {
         hosts.iter().zip(&dialled).filter(|(_, answers)| **answers).map(|(host, _)| host.client_url()).collect();
     let mut failure = None;
     if !near.is_empty() {
-        match SystemAccount::connect(&access, &near, LIMIT).await {
-            Ok(account) => return Ok(direct(account)),
+        match direct(&access, &near, left).await {
+            Ok(open) => return Ok(open),
             Err(refused) => failure = Some(refused),
         }
     }
@@ -98,6 +105,7 @@ async fn connect(nats: &inventory::Nats, hosts: &[Host]) -> Seen<Open> {
     if failure.is_none() {
         for host in hosts.iter().filter(|host| via(host) != Via::Direct) {
             match relayed(&access, host).await {
+                Ok(open) if left == Some(open.account.own().0.as_str()) => failure = failure.or(Some(only_left())),
                 Ok(open) => return Ok(open),
                 Err(refused) if refused.kind == FailureKind::Denied => return Err(refused),
                 Err(refused) => failure = failure.or(Some(refused)),
@@ -109,9 +117,32 @@ async fn connect(nats: &inventory::Nats, hosts: &[Host]) -> Seen<Open> {
         // Says why none can be dialled.
         None => {
             let urls: Vec<String> = hosts.iter().map(Host::client_url).collect();
-            SystemAccount::connect(&access, &urls, LIMIT).await.map(direct)
+            direct(&access, &urls, left).await
         }
     }
+}
+
+/// The client picks among the servers by chance; where it comes to the one that we left, each is tried by itself.
+async fn direct(access: &Access, servers: &[String], left: Option<&str>) -> Seen<Open> {
+    let open = |account| Open { account: Arc::new(account), relay: None };
+    let stays = |account: &SystemAccount| left != Some(account.own().0.as_str());
+    let account = SystemAccount::connect(access, servers, LIMIT).await?;
+    if stays(&account) {
+        return Ok(open(account));
+    }
+    drop(account);
+    for server in servers {
+        match SystemAccount::connect(access, std::slice::from_ref(server), LIMIT).await {
+            Ok(account) if stays(&account) => return Ok(open(account)),
+            // One that is off, or the one that we left.
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Err(only_left())
+}
+
+fn only_left() -> Failure {
+    Failure::new(FailureKind::NotAsked, "system account: no server answers but the one that is about to stop")
 }
 
 fn read(nats: &inventory::Nats) -> Seen<Access> {

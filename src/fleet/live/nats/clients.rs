@@ -153,7 +153,9 @@ impl SystemAccount {
             let body = json!({ "offset": page * PAGE, "limit": PAGE, "sort": "cid", "auth": true });
             let connz: Connz = self.data(id, "CONNZ", &body, limit).await?;
             let got = u64::try_from(connz.connections.len()).unwrap_or(u64::MAX);
-            out.all.extend(connz.connections.into_iter().map(Attachment::from));
+            // Newer servers list leafnodes here too; below all of them do.
+            let clients = connz.connections.into_iter().map(Attachment::from);
+            out.all.extend(clients.filter(|one| one.kind != AttachmentKind::Leafnode));
             if got == 0 || page * PAGE + got >= connz.total {
                 out.truncated = false;
                 break;
