@@ -11,6 +11,7 @@ mod controller;
 mod crash;
 mod drain;
 mod estate;
+mod evidence;
 mod faults;
 mod harness;
 mod jetstream;
