@@ -86,7 +86,8 @@ async fn move_leaders<F: Fleet>(fleet: &F, passage: &Passage) -> String {
     let (meta, others): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|leader| leader.kind == Kind::Meta);
     let step_down = |leader: StepDown| async move { fleet.step_down(&leader, REQUEST_TIMEOUT).await };
     let moves = others.into_iter().map(step_down);
-    let mut results: Vec<Result<(), Failure>> = stream::iter(moves).buffer_unordered(STEP_DOWNS_AT_ONCE).collect().await;
+    let mut results: Vec<Result<(), Failure>> =
+        stream::iter(moves).buffer_unordered(STEP_DOWNS_AT_ONCE).collect().await;
     for leader in meta {
         results.push(step_down(leader).await);
     }
