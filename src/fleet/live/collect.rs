@@ -183,4 +183,92 @@ mod tests {
         let text = texts(&archive).join("");
         assert!(text.starts_with("#\nport: 4222\n") && !text.contains("hunter"), "{text}");
     }
+
+    mod secrets {
+        use std::{
+            io::Write,
+            process::{Command, Stdio},
+        };
+
+        use proptest::{collection::vec, prelude::*};
+
+        /// Text that holds `@`, and what is put in its place: quoted or bare.
+        const PLACES: &[(&str, bool)] = &[
+            ("authorization { user: a, password: @ }\n", false),
+            ("authorization { user = a\n pass = \"@\"\n}\n", true),
+            ("authorization { token '@' }\n", true),
+            ("accounts { A { users: [ {user: a, password: @}, { nkey: @ } ] } }\n", false),
+            ("cluster { name: c, routes: [ nats://u:@@h1:6222, \"nats://@@h2\" ] }\n", false),
+            ("leafnodes { remotes [ { url: \"tls://u:@@leaf:7422\", seed: @ } ] }\n", false),
+            ("PASS_VAR: \"@\"\nauthorization { password: $PASS_VAR }\n", true),
+            ("# it was @ once\n", false),
+            ("port: 4222 // @\n", false),
+            ("jetstream { store_dir: /tmp/x, key: @ }\n", false),
+            ("unheard_of: { of: [ @, @ ] }\n", false),
+            ("{ \"password\": \"@\", \"port\": 4222 }\n", true),
+            ("token: (\n@\n)\n", false),
+            ("password: \"first\n@\"\n", true),
+            ("password @ and @ more @\n", false),
+            ("pass word: @: @\n", false),
+            ("passwort: @\n@\n", false),
+            ("resolver: URL(http://u:@@127.0.0.1:9090/jwt/v1/accounts/)\n", false),
+            ("store_dir: $MINE\nMINE: @\npassword: $MINE\n", false),
+            ("mqtt { port: 1883, authorization { password: @\n", false),
+        ];
+
+        /// What logs and command lines say, with `@` for the secret.
+        const LINES: &[&str] = &[
+            "j\t1.000001 h nats-server[1]: [1] 2026/01/01 00:00:00.000001 [ERR] nats://u:@@10.0.0.1:6222 refused @",
+            "u\tArgv\t/usr/bin/nats-server --user a --pass @ --auth=@",
+            "to\tnats-server: variable reference for '@' on line 5",
+            "j\tpassword: \"@\"",
+        ];
+
+        fn awk(directory: &std::path::Path, lines: &str) -> String {
+            let mut shell = Command::new("sh")
+                .args(["-c", "{ awk \"$1\"; cat; } | awk \"$2\"", "test"])
+                .args([include_str!("collect/conf.awk"), include_str!("collect/scrub.awk")])
+                .env("RG_CONF", directory.join("nats.conf"))
+                .env("LC_ALL", "C")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            shell.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+            String::from_utf8_lossy(&shell.wait_with_output().unwrap().stdout).into_owned()
+        }
+
+        proptest! {
+            // Each case runs three processes; PROPTEST_CASES asks for more.
+            #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+            #[test]
+            fn never_leave_the_host(
+                parts in vec((0..PLACES.len(), "[A-Za-z0-9_+]{7,19}[0-9]", "[A-Za-z0-9_+][A-Za-z0-9_+ /@;{}!,:-]{7,18}[0-9]"), 1..8),
+            ) {
+                let directory = tempfile::tempdir().unwrap();
+                let (mut text, mut secrets) = (String::new(), Vec::new());
+                for (place, bare, quoted) in &parts {
+                    let (form, is_quoted) = PLACES[*place];
+                    let secret = if is_quoted { quoted } else { bare };
+                    // Two @ are the secret and the one before a host.
+                    text.push_str(&form.replace("@@", "\u{1}\u{2}").replace('@', "\u{1}").replace('\u{2}', "@").replace('\u{1}', secret));
+                    secrets.push(secret.trim().to_owned());
+                }
+                std::fs::write(directory.path().join("nats.conf"), &text).unwrap();
+                let lines: String = secrets
+                    .iter()
+                    .zip(&parts)
+                    // What stood in a comment only is known to nobody.
+                    .filter(|(_, (place, ..))| !PLACES[*place].0.contains('#') && !PLACES[*place].0.contains("// @"))
+                    .flat_map(|(secret, _)| LINES.iter().map(move |line| line.replace("@@", "\u{1}\u{2}").replace('@', "\u{1}").replace('\u{2}', "@").replace('\u{1}', secret) + "\n"))
+                    .collect();
+                let output = awk(directory.path(), &lines);
+                prop_assert!(output.contains("c\t1\t"), "{output}");
+                for secret in &secrets {
+                    prop_assert!(!output.contains(secret.as_str()), "{secret:?} in\n{output}\nof\n{text}");
+                }
+            }
+        }
+    }
 }

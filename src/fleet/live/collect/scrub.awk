@@ -36,7 +36,7 @@ function mask_values(    out, low, word, value, quote, at) {
     if (quote == "\"" || quote == "'") {
       at = index(substr(value, 2), quote)
       value = at ? substr(value, at + 2) : ""
-    } else if (match(value, /[ \t,;})]/)) value = substr(value, RSTART)
+    } else if (match(value, /[ \t]/)) value = substr(value, RSTART)
     else value = ""
     out = out word "[redacted]"
     $0 = value
