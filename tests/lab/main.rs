@@ -12,6 +12,7 @@ mod controller;
 mod crash;
 mod drain;
 mod estate;
+mod evidence;
 mod faults;
 mod harness;
 mod jetstream;
