@@ -2,7 +2,6 @@
 HOSTS ?= 3
 NATS ?= 2.15.1
 LAB = tests/lab/lab
-SEEDS ?= 20000
 
 help:
 	@echo 'make demo [FAULT=port-conflict|bad-config|store-owner|tls-missing]  roll a live cluster, or see a halt'
@@ -18,7 +17,6 @@ demo:
 test:
 	$(LAB) install cc:build-essential
 	$(LAB) base
-	ROLLGATE_SEEDS=$(SEEDS) cargo test --profile sim --test sim
 	ROLLGATE_REQUIRE_LAB=1 cargo test --no-fail-fast
 
 lint:

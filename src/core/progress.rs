@@ -122,15 +122,12 @@ impl Progress {
                     good: 0,
                 });
             }
-            Event::StepStarted { step, .. } => {
-                self.objections.clear();
-                self.in_turn(|turn| {
-                    turn.stopped |= step == "stop";
-                    turn.step = Some(step.clone());
-                    turn.waiting.clear();
-                    turn.good = 0;
-                });
-            }
+            Event::StepStarted { step, .. } => self.in_turn(|turn| {
+                turn.stopped |= step == "stop";
+                turn.step = Some(step.clone());
+                turn.waiting.clear();
+                turn.good = 0;
+            }),
             Event::Looked { good, waiting, .. } => self.in_turn(|turn| {
                 turn.good = *good;
                 turn.waiting.clone_from(waiting);
@@ -198,10 +195,7 @@ impl Progress {
         let when = self.when();
         let legal = match event {
             Event::RunStarted { .. } => when == "before the run",
-            Event::TurnStarted { .. } | Event::Paused { .. } => when == "between turns",
-            Event::SafetyWaiting { host, .. } => {
-                when == "between turns" || (when == "between steps" && self.active(host))
-            }
+            Event::SafetyWaiting { .. } | Event::TurnStarted { .. } | Event::Paused { .. } => when == "between turns",
             Event::StepStarted { host, .. } => when == "between steps" && self.active(host),
             Event::Looked { host, step, .. } | Event::StepFinished { host, step, .. } => {
                 when == "in a step" && self.active(host) && self.step() == Some(step.as_str())

@@ -8,7 +8,6 @@ mod drain;
 mod gate;
 mod lock;
 mod recorder;
-pub mod rehearse;
 mod resume;
 mod roll;
 pub mod shutdown;

@@ -198,7 +198,7 @@ impl<F: Fleet> Roller<'_, F> {
                 return Ok((Turn { consented, ..turn }, view));
             }
             if began.elapsed() >= deadline {
-                return Err(self.unsafe_halt(&turn.host, "observe", objections, &view, began.elapsed()));
+                return Err(self.unsafe_halt(&turn.host, objections, &view, began.elapsed()));
             }
             if objections != reported {
                 self.record(Event::SafetyWaiting { host: turn.host.clone(), objections: objections.clone() })?;
@@ -208,34 +208,7 @@ impl<F: Fleet> Roller<'_, F> {
         }
     }
 
-    /// Asks once more right before a stop that other steps came before: a drain can take a minute, in which another server
-    /// may have gone (found by the simulator).
-    pub(super) async fn still_safe(&mut self, host: &str) -> Result<(), Stop> {
-        let Some(turn) = self.run.plan.turns.iter().find(|turn| turn.host == host).cloned() else { return Ok(()) };
-        let began = Instant::now();
-        let mut reported: Vec<Objection> = Vec::new();
-        loop {
-            let fleet = self.fleet;
-            let host = std::slice::from_ref(&turn.host);
-            let view = self.attend(fleet.observe_assets(host, super::OBSERVE_TIMEOUT)).await?;
-            let candidate = Candidate::of(&turn, &self.run.plan.steps, &view);
-            let found = safety::unsafe_to_restart(&view, &candidate, fleet.now());
-            let (objections, _) = safety::consent(found, &self.run.plan.policy.allow);
-            if objections.is_empty() {
-                return Ok(());
-            }
-            if began.elapsed() >= self.run.plan.policy.safety_deadline {
-                return Err(self.unsafe_halt(&turn.host, "stop", objections, &view, began.elapsed()));
-            }
-            if objections != reported {
-                self.record(Event::SafetyWaiting { host: turn.host.clone(), objections: objections.clone() })?;
-                reported = objections;
-            }
-            self.attend(tokio::time::sleep(SAFETY_INTERVAL)).await?;
-        }
-    }
-
-    fn unsafe_halt(&self, host: &str, step: &str, objections: Vec<Objection>, view: &View, waited: Duration) -> Stop {
+    fn unsafe_halt(&self, host: &str, objections: Vec<Objection>, view: &View, waited: Duration) -> Stop {
         let progress = self.recorder.progress();
         let mut next: Vec<String> = Vec::new();
         for remedy in objections.iter().map(Objection::remedy) {
@@ -246,7 +219,7 @@ impl<F: Fleet> Roller<'_, F> {
         next.push(format!("go on with: {}", self.go_on()));
         Stop::Halt(Box::new(Halt {
             host: host.to_owned(),
-            step: step.into(),
+            step: "observe".into(),
             cause: Cause::Unsafe { objections },
             after_ms: millis::of(waited),
             diagnosis: None,

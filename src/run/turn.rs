@@ -142,14 +142,6 @@ async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finis
         if finished.iter().any(|name| name == step.name()) {
             continue;
         }
-        let first_stop = roller.recorder.progress().turn.as_ref().is_some_and(|t| !t.finished.is_empty() && !t.stopped);
-        if matches!(step, Step::Stop(_)) && first_stop {
-            roller.still_safe(&passage.host).await?;
-            if let Some(server_id) = &passage.server_id {
-                // Asking may have connected us to the very server that is to stop.
-                roller.fleet.leave(server_id).await;
-            }
-        }
         let step_began = Instant::now();
         let change = match &step {
             Step::Stop(_) | Step::Start(_) => Some(change_id(roller, &passage.host, step.name())),

@@ -7,7 +7,6 @@ mod accounts;
 mod assets;
 mod clean;
 mod conf;
-mod contract;
 mod controller;
 mod crash;
 mod drain;

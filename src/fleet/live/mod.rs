@@ -7,7 +7,7 @@ pub mod collect;
 mod commands;
 mod host;
 pub mod jsz;
-pub(super) mod lock;
+mod lock;
 mod locking;
 mod monitor;
 pub mod nats;
