@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::{
     harness::{Lab, Options},
-    process::{Ended, strings},
+    process::Ended,
     watched::Witness,
 };
 
@@ -107,7 +107,7 @@ fn an_only_copy_needs_consent_and_its_loss_halts() {
     lab.root(&host, "systemctl daemon-reload");
     let halted = lab.rollgate(&args);
     halted.exits(4).journal_is_whole();
-    let halt = halted.halt("data-short");
+    let halt = halted.halt("store-empty");
     assert_eq!(halt["host"], *host, "{halted}");
-    assert!(strings(&halt["streams"])[0].starts_with("stream APP > ONLY: ends at sequence 0"), "{halted}");
+    halted.says(&["root cause [store-empty]"]);
 }
