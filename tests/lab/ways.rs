@@ -91,8 +91,7 @@ fn a_client_port_with_tls() {
     let halt = ended.halt("not-ready");
     assert_eq!(strings(&halt["untouched"]), order[1..], "{ended}");
     let waiting = halt["waiting"].as_array().expect("what it waited for");
-    assert_eq!(waiting.len(), 1, "{ended}");
-    assert_eq!(waiting[0]["condition"], "client-port", "{ended}");
+    assert!(waiting.iter().any(|one| one["condition"] == "client-port"), "{ended}");
     ended.says(&["client-port", "TLS"]);
     for (place, host) in lab.hosts().iter().enumerate().filter(|(_, host)| **host != order[0]) {
         assert_eq!(lab.server_id(host), before[place], "{host}: {ended}");
