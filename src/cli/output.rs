@@ -6,6 +6,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use super::Error;
+use crate::run::approval::Answer;
 
 /// Prints an answer. A closed stdout is not our failure.
 pub fn print(text: &str) {
@@ -59,4 +60,16 @@ pub fn can_ask() -> bool {
 /// Whether stderr takes colours, by the terminal and the environment (`NO_COLOR`, `CLICOLOR_FORCE`, `TERM`).
 pub fn colour_stderr() -> bool {
     anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never
+}
+
+/// Reads the answer to a question that stands on the terminal already.
+pub async fn yes_or_no() -> Answer {
+    let line = tokio::task::spawn_blocking(|| {
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line).map(|_| line)
+    });
+    match line.await {
+        Ok(Ok(line)) if matches!(line.trim().to_lowercase().as_str(), "y" | "yes") => Answer::Yes,
+        _ => Answer::No,
+    }
 }

@@ -17,6 +17,7 @@ use crate::{
     core::{
         count_of,
         drain::WITHOUT_SYSTEM_ACCOUNT,
+        own_step::{self, Place, Until},
         plan::{self, Few, Plan, Turn},
         playbook::Step,
         safety::Objection,
@@ -236,6 +237,11 @@ fn step(step: &Step) -> String {
         Step::Stop(stop) => format!("stop (at most {})", duration::format(stop.deadline)),
         Step::Start(_) => "start".into(),
         Step::Gate(gate) => format!("gate ({} good looks within {})", gate.looks, duration::format(gate.deadline)),
+        Step::Run(own_step::Run { on: Place::Host, name, .. }) => name.clone(),
+        Step::Run(own_step::Run { on: Place::Controller, name, .. }) => format!("{name} (here)"),
+        Step::Http(own_step::Http { name, .. }) => name.clone(),
+        Step::Pause(own_step::Pause { until: Until::Over(time), .. }) => format!("pause {}", duration::format(*time)),
+        Step::Pause(own_step::Pause { name, .. }) => format!("{name} (asks you)"),
         Step::Settle(settle) => format!("settle {}", duration::format(settle.hold)),
     }
 }

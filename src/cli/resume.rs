@@ -132,6 +132,7 @@ impl Job<'_> {
             again: open::go_on(&self.args.inventory, self.id),
             go_on: open::go_on(&self.args.inventory, self.id),
             status: command("status"),
+            ask: roll::ask_on_terminal(),
             plan,
         };
         let seq = self.events.len() as u64;

@@ -20,7 +20,7 @@ use crate::{
     fleet::{Fleet, live::Live},
     journal::{FILE_NAME, Journal, StateDir, run_id},
     report::{Bars, JsonLines, Lines, Reporter, end, render_halt},
-    run::{self as runner, Outcome, Recorder, Run, shutdown},
+    run::{self as runner, Outcome, Recorder, Run, approval, shutdown},
 };
 
 /// Arguments of `restart`.
@@ -172,6 +172,7 @@ impl Job<'_> {
             again: self.args.target.command(verb, name, several),
             go_on: open::go_on(&self.args.target.inventory, &id),
             status: self.args.target.command("status", name, several),
+            ask: ask_on_terminal(),
         };
         carry_out(fleet, run, recorder, &self.state.run(&id)).await
     }
@@ -230,6 +231,11 @@ pub(super) fn ask(question: &str, yes: bool) -> Result<(), Error> {
         Ok(_) => Err(Error::plain(Code::Refused, "not confirmed: nothing was touched")),
         Err(error) => Err(Error::internal(error)),
     }
+}
+
+/// How the operator is asked in the middle of a roll.
+pub(super) fn ask_on_terminal() -> approval::Ask {
+    if output::can_ask() { Box::new(|_| Box::pin(output::yes_or_no())) } else { approval::nobody() }
 }
 
 pub(super) fn reporters(stream: Stream) -> Vec<Box<dyn Reporter>> {

@@ -125,6 +125,28 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         moving: Option<Moving>,
     },
+    /// A step of the operator's own was carried out.
+    OwnStep {
+        /// The host.
+        host: String,
+        /// The step's name.
+        step: String,
+        /// What failed; none where it went well. The roll goes on only where the step's failure is a warning.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        failed: Option<String>,
+        /// The end of what it printed or was answered, at most 4 KiB.
+        #[serde(skip_serializing_if = "String::is_empty", default)]
+        output: String,
+    },
+    /// The operator is asked on the terminal, and nothing happens until the answer.
+    ApprovalAwaited {
+        /// The host.
+        host: String,
+        /// The step's name.
+        step: String,
+        /// What is asked.
+        question: String,
+    },
     /// A step ended well.
     StepFinished {
         /// The host.
@@ -221,6 +243,8 @@ impl Event {
             Self::TurnStarted { .. } => "turn-started",
             Self::StepStarted { .. } => "step-started",
             Self::Looked { .. } => "looked",
+            Self::OwnStep { .. } => "own-step",
+            Self::ApprovalAwaited { .. } => "approval-awaited",
             Self::StepFinished { .. } => "step-finished",
             Self::TurnFinished { .. } => "turn-finished",
             Self::Paused { .. } => "paused",
@@ -305,6 +329,13 @@ mod tests {
             },
             Event::StepStarted { host: host(), step: step("stop"), change: Some("r1-n2-stop".into()) },
             Event::Looked { host: host(), step: step("gate"), good: 0, of: 3, waiting, moving: None },
+            Event::OwnStep {
+                host: host(),
+                step: step("warm"),
+                failed: Some("exit status 3".into()),
+                output: "no\n".into(),
+            },
+            Event::ApprovalAwaited { host: host(), step: step("look"), question: "green?".into() },
             Event::StepFinished { host: host(), step: step("gate"), took_ms: 1200, note: None },
             Event::TurnFinished { host: host(), took_ms: 4200, unready_ms: 900, version: Some("2.15.1".into()) },
             Event::Paused { for_ms: 1000 },

@@ -83,6 +83,18 @@ pub enum Cause {
         /// The line of its log that says so.
         line: String,
     },
+    /// A step of the operator's own failed.
+    OwnStepFailed {
+        /// What failed.
+        failed: String,
+        /// The end of what it printed or was answered.
+        output: String,
+    },
+    /// A step asks for the operator's approval, and there is no terminal to ask on.
+    NobodyToAsk {
+        /// What would have been asked.
+        question: String,
+    },
     /// The server was ready, but did not stay so.
     NotSettled {
         /// The conditions that did not hold at the end.
@@ -109,8 +121,15 @@ impl Cause {
             Self::Doomed { .. } => "doomed",
             Self::DataShort { .. } => "data-short",
             Self::StoreEmpty { .. } => "store-empty",
+            Self::OwnStepFailed { .. } => "own-step-failed",
+            Self::NobodyToAsk { .. } => "nobody-to-ask",
             Self::NotSettled { .. } => "not-settled",
         }
+    }
+
+    /// Whether it is a matter of the operator's own step, and tells nothing of the server.
+    pub fn is_the_operators(&self) -> bool {
+        matches!(self, Self::OwnStepFailed { .. } | Self::NobodyToAsk { .. })
     }
 
     /// What to do about `host` first.
@@ -119,6 +138,10 @@ impl Cause {
             Self::Killed { .. } => format!(
                 "{host} is back; give its unit longer to stop than a lame duck takes (TimeoutStopSec, `--stop-timeout`)"
             ),
+            Self::OwnStepFailed { .. } => {
+                "see why the step failed, and mend that: what it has done already, it may do again on `resume`".into()
+            }
+            Self::NobodyToAsk { .. } => "go on from a terminal, where there is somebody to answer".into(),
             _ => format!("mend {host}; do not restart it blindly, the cause would stay"),
         }
     }
@@ -153,6 +176,10 @@ impl Cause {
             ),
             Self::StoreEmpty { .. } => {
                 format!("{host} started with an empty store; is its volume mounted, and store_dir the same?")
+            }
+            Self::OwnStepFailed { failed, .. } => format!("the step `{step}` of {host} failed: {failed}"),
+            Self::NobodyToAsk { question } => {
+                format!("the step `{step}` of {host} needs an answer, and there is no terminal to ask on: {question}")
             }
             Self::NotSettled { waiting } => format!("{host} became ready but did not stay so: {}", failed(waiting)),
         }

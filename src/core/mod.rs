@@ -12,6 +12,7 @@ pub mod health;
 pub mod lock;
 pub mod notable;
 pub mod order;
+pub mod own_step;
 pub mod plan;
 pub mod playbook;
 pub mod progress;

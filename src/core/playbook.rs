@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::millis;
+use super::{millis, own_step};
 
 /// What holds for the roll as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,17 +53,36 @@ pub enum Step {
     Gate(Gate),
     /// Watch that it stays so.
     Settle(Settle),
+    /// A command of the operator's.
+    Run(own_step::Run),
+    /// A check of the operator's, over HTTP.
+    Http(own_step::Http),
+    /// A wait, for a time or for the operator.
+    Pause(own_step::Pause),
 }
 
 impl Step {
-    /// The step's name, as written in a playbook.
-    pub fn name(&self) -> &'static str {
+    /// The step's name in events: that of its kind, unless the operator named it.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Run(own_step::Run { name, .. })
+            | Self::Http(own_step::Http { name, .. })
+            | Self::Pause(own_step::Pause { name, .. }) => name,
+            _ => self.kind(),
+        }
+    }
+
+    /// Its kind, as written in a playbook.
+    pub fn kind(&self) -> &'static str {
         match self {
             Self::Drain(_) => "drain",
             Self::Stop(_) => "stop",
             Self::Start(_) => "start",
             Self::Gate(_) => "gate",
             Self::Settle(_) => "settle",
+            Self::Run(_) => "run",
+            Self::Http(_) => "http",
+            Self::Pause(_) => "pause",
         }
     }
 }

@@ -8,6 +8,7 @@ use super::{
     event::{Event, InDoubt},
     gate::{Baseline, Waiting},
     plan::Plan,
+    playbook::Step,
     safety::Objection,
     settle::Standing,
 };
@@ -33,10 +34,34 @@ pub struct Progress {
     pub ended: Option<&'static str>,
     /// How often each host's turn was begun: more than once where it was left untouched the first time.
     pub attempts: BTreeMap<String, u32>,
+    /// The operator's own commands, by host: what became of each so far.
+    pub own: BTreeMap<String, BTreeMap<String, OwnCommand>>,
     /// How often the run was resumed.
     pub resumed: u32,
     /// It was resumed, and what became of the turn under way is not settled yet.
     pub unsettled: bool,
+}
+
+/// What became of a command of the operator's so far. It outlives the turn: one that is begun anew does not repeat it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwnCommand {
+    /// How far it is.
+    pub stage: OwnStage,
+    /// How often it failed: each new try is a new change.
+    pub failures: u32,
+}
+
+/// How far a command of the operator's is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnStage {
+    /// Its begin was recorded.
+    Begun,
+    /// Its begin was recorded by a controller that died before it recorded the end.
+    InDoubt,
+    /// It failed.
+    Failed,
+    /// It is over, and the roll went on: it is not done again.
+    Done,
 }
 
 /// The turn under way.
@@ -94,6 +119,11 @@ impl Progress {
                 self.objections.clear();
                 self.resumed += 1;
                 self.unsettled = self.turn.is_some();
+                for own in self.own.values_mut().flat_map(BTreeMap::values_mut) {
+                    if own.stage == OwnStage::Begun {
+                        own.stage = OwnStage::InDoubt;
+                    }
+                }
             }
             Event::Settled { standing, finished, .. } => {
                 self.unsettled = false;
@@ -122,21 +152,36 @@ impl Progress {
                     good: 0,
                 });
             }
-            Event::StepStarted { step, .. } => self.in_turn(|turn| {
-                turn.stopped |= step == "stop";
-                turn.step = Some(step.clone());
-                turn.waiting.clear();
-                turn.good = 0;
-            }),
+            Event::StepStarted { host, step, .. } => {
+                self.in_command(host, step, |own| {
+                    if own.stage != OwnStage::InDoubt {
+                        own.stage = OwnStage::Begun;
+                    }
+                });
+                self.in_turn(|turn| {
+                    turn.stopped |= step == "stop";
+                    turn.step = Some(step.clone());
+                    turn.waiting.clear();
+                    turn.good = 0;
+                });
+            }
             Event::Looked { good, waiting, .. } => self.in_turn(|turn| {
                 turn.good = *good;
                 turn.waiting.clone_from(waiting);
             }),
-            Event::StepFinished { step, .. } => self.in_turn(|turn| {
-                turn.step = None;
-                turn.waiting.clear();
-                turn.finished.push(step.clone());
+            Event::OwnStep { host, step, failed, .. } => self.in_command(host, step, |own| {
+                own.failures += u32::from(failed.is_some());
+                own.stage = if failed.is_some() { OwnStage::Failed } else { OwnStage::Done };
             }),
+            Event::ApprovalAwaited { .. } => {}
+            Event::StepFinished { host, step, .. } => {
+                self.in_command(host, step, |own| own.stage = OwnStage::Done);
+                self.in_turn(|turn| {
+                    turn.step = None;
+                    turn.waiting.clear();
+                    turn.finished.push(step.clone());
+                });
+            }
             Event::TurnFinished { host, .. } => {
                 self.turn = None;
                 self.done.push(host.clone());
@@ -176,6 +221,15 @@ impl Progress {
         turn.step.as_ref().map(|step| InDoubt { host: turn.host.clone(), step: step.clone() })
     }
 
+    /// Where `step` is a command of the operator's.
+    fn in_command(&mut self, host: &str, step: &str, change: impl FnOnce(&mut OwnCommand)) {
+        let steps = self.plan.iter().flat_map(|plan| &plan.steps);
+        if steps.into_iter().any(|known| matches!(known, Step::Run(run) if run.name == step)) {
+            let none = OwnCommand { stage: OwnStage::Begun, failures: 0 };
+            change(self.own.entry(host.to_owned()).or_default().entry(step.to_owned()).or_insert(none));
+        }
+    }
+
     fn in_turn(&mut self, change: impl FnOnce(&mut Turn)) {
         if let Some(turn) = &mut self.turn {
             change(turn);
@@ -197,7 +251,10 @@ impl Progress {
             Event::RunStarted { .. } => when == "before the run",
             Event::SafetyWaiting { .. } | Event::TurnStarted { .. } | Event::Paused { .. } => when == "between turns",
             Event::StepStarted { host, .. } => when == "between steps" && self.active(host),
-            Event::Looked { host, step, .. } | Event::StepFinished { host, step, .. } => {
+            Event::Looked { host, step, .. }
+            | Event::OwnStep { host, step, .. }
+            | Event::ApprovalAwaited { host, step, .. }
+            | Event::StepFinished { host, step, .. } => {
                 when == "in a step" && self.active(host) && self.step() == Some(step.as_str())
             }
             Event::TurnFinished { host, .. } => when == "between steps" && self.active(host),
@@ -350,6 +407,32 @@ mod tests {
         assert_eq!(Progress::fold(&anew).unwrap().attempts["n1"], 2);
         // Between turns there is nothing to settle; it may be left and resumed again.
         check(&[started(), interrupted(), resumed(), interrupted(), resumed(), turn("n2")], Ok((&[], &["n1", "n3"])));
+    }
+
+    #[test]
+    fn commands_of_the_operators_outlive_their_turn() {
+        let Event::RunStarted { plan, rollgate, inventory, cluster_key } = started() else { unreachable!() };
+        let plan = Box::new(Plan { steps: vec![own_command("page")], ..*plan });
+        let begun = [Event::RunStarted { plan, rollgate, inventory, cluster_key }, turn("n1"), step("n1", "page")];
+        let own = |failed: Option<&str>| Event::OwnStep {
+            host: "n1".into(),
+            step: "page".into(),
+            failed: failed.map(str::to_owned),
+            output: String::new(),
+        };
+        let check = |more: &[Event], stage, failures| {
+            let state = Progress::fold(&[&begun[..], more].concat()).unwrap();
+            assert_eq!(state.own["n1"]["page"], OwnCommand { stage, failures });
+        };
+        let untouched = settled("n1", Standing::Untouched, &[]);
+        check(&[], OwnStage::Begun, 0);
+        check(&[own(None)], OwnStage::Done, 0);
+        check(&[own(None), resumed(), untouched.clone(), turn("n1")], OwnStage::Done, 0);
+        check(&[own(Some("exit status 3"))], OwnStage::Failed, 1);
+        // With a failure that is a warning the roll goes on.
+        check(&[own(Some("exit status 3")), finished("n1", "page")], OwnStage::Done, 1);
+        check(&[resumed(), untouched.clone(), turn("n1"), step("n1", "page")], OwnStage::InDoubt, 0);
+        check(&[own(Some("x")), resumed(), untouched, turn("n1"), step("n1", "page")], OwnStage::Begun, 1);
     }
 
     #[test]

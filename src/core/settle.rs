@@ -81,6 +81,17 @@ fn same_boot(baseline: &Baseline, server: &ServerView) -> bool {
     now.is_some() && now == baseline.boot_id.as_ref()
 }
 
+/// A step between the stop and the start that was not done although the server runs again: its host was rebooted, or somebody
+/// started it. The turn has to be begun anew for it.
+pub fn missed<'a>(standing: Standing, steps: &'a [Step], recorded: &[String]) -> Option<&'a str> {
+    let stop = steps.iter().position(|step| matches!(step, Step::Stop(_)))?;
+    let start = steps.iter().position(|step| matches!(step, Step::Start(_)))?;
+    let between = steps.get(stop + 1..start).filter(|_| standing == Standing::Back)?;
+    let missed =
+        between.iter().find(|step| matches!(step, Step::Run(_)) && !recorded.iter().any(|name| name == step.name()));
+    missed.map(Step::name)
+}
+
 /// The steps that have taken effect when a turn stands like that, and need not be done.
 pub fn finished(standing: Standing, steps: &[Step], recorded: &[String]) -> Vec<String> {
     let last = |wanted: fn(&Step) -> bool| steps.iter().rposition(wanted).map_or(0, |place| place + 1);
@@ -209,6 +220,19 @@ mod tests {
         assert_eq!(names(Standing::Stopping), [""; 0]);
         assert_eq!(names(Standing::Down), ["stop"]);
         assert_eq!(names(Standing::Back), ["stop", "start"]);
+    }
+
+    #[test]
+    fn a_server_that_came_back_without_what_was_to_be_done_while_it_was_down() {
+        let (stop, start) = (Step::Stop(Stop::default()), Step::Start(Start::default()));
+        let steps = [stop, own_command("install"), start, own_command("warm"), Step::Gate(Gate::default())];
+        let check = |standing, recorded: &[&str], expected: Option<&str>| {
+            let recorded: Vec<String> = recorded.iter().map(|name| (*name).to_owned()).collect();
+            assert_eq!(missed(standing, &steps, &recorded), expected);
+        };
+        check(Standing::Back, &["stop"], Some("install"));
+        check(Standing::Back, &["stop", "install"], None);
+        check(Standing::Down, &["stop"], None);
     }
 
     #[test]

@@ -6,6 +6,8 @@ use jiff::Timestamp;
 
 use super::{
     assets::{Assets, Group, Kind, Leader, Member, Standing, Storage},
+    own_step,
+    playbook::Step,
     safety::Candidate,
     view::*,
 };
@@ -122,4 +124,17 @@ fn group(kind: Kind, stream: &str, members: &[&str], leader: usize) -> Group {
         pending: vec![],
         copies: vec![],
     }
+}
+
+/// A command of the operator's, on the host.
+pub fn own_command(name: &str) -> Step {
+    Step::Run(own_step::Run {
+        name: name.to_owned(),
+        command: vec![own_step::Template::new("true")],
+        on: own_step::Place::Host,
+        privileged: false,
+        environment: BTreeMap::new(),
+        timeout: Duration::from_secs(1),
+        on_failure: own_step::OnFailure::Halt,
+    })
 }

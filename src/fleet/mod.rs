@@ -14,6 +14,7 @@ use crate::core::{
     drain::{Attached, StepDown},
     gate::{Look, Measure},
     lock::{Claim, HostLock, LockRefusal},
+    own_step::Place,
     view::{Failure, Seen, ServiceState, View},
 };
 
@@ -92,6 +93,21 @@ pub trait Fleet: Send + Sync {
     /// Takes the lock away from `run`, wherever it has it, without taking it; the failures, by host.
     fn break_lock(&self, run: &str, timeout: Duration) -> impl Future<Output = Vec<(String, Failure)>> + Send;
 
+    /// Runs a command on the controller to its end, or ends it after `limit`.
+    fn run_here(&self, command: &Command, limit: Duration) -> impl Future<Output = Seen<Ended>> + Send;
+
+    /// One GET of a URL of the operator's, from the host or from the controller: the status and the body.
+    fn get(
+        &self,
+        host: &str,
+        from: Place,
+        url: &str,
+        timeout: Duration,
+    ) -> impl Future<Output = Seen<(u16, String)>> + Send;
+
+    /// The base of the URLs of a server's monitoring port, without a slash at its end.
+    fn monitoring(&self, host: &str) -> String;
+
     /// One look at a restarted server: itself, its host, its client port, and what its peers see.
     fn look(&self, host: &str, timeout: Duration) -> impl Future<Output = Look> + Send;
 
@@ -101,6 +117,29 @@ pub trait Fleet: Send + Sync {
 
     /// How far a server is that recovers its store; empty where nothing can be seen.
     fn recovery(&self, host: &str, timeout: Duration) -> impl Future<Output = Vec<Measure>> + Send;
+}
+
+/// A command of the operator's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// The program and its arguments.
+    pub argv: Vec<String>,
+    /// More variables for its environment.
+    pub environment: Vec<(String, String)>,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// Its exit status, as a shell counts; [`Ended::TIMED_OUT`] when its time was over.
+    pub status: i32,
+    /// The end of what it printed, at most [`OUTPUT_KEPT`](crate::core::own_step::OUTPUT_KEPT) bytes.
+    pub output: String,
+}
+
+impl Ended {
+    /// As `timeout(1)` has it.
+    pub const TIMED_OUT: i32 = 124;
 }
 
 /// A change to one host.
@@ -115,12 +154,19 @@ pub struct Change {
 }
 
 /// What a change does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Stop the server through its service manager.
     Stop,
     /// Start it through its service manager.
     Start,
+    /// Run a command of the operator's.
+    Run {
+        /// The command.
+        command: Command,
+        /// With the privileges that changes have; otherwise as the login user.
+        privileged: bool,
+    },
 }
 
 /// How far a change is.

@@ -1,6 +1,6 @@
 //! Bars on a terminal: the turns, and under them what is happening now and for how long.
 
-use std::time::Duration;
+use std::{io::Write, time::Duration};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::tz::TimeZone;
@@ -36,6 +36,10 @@ impl Bars {
     }
 
     fn println(&self, line: &str) {
+        if self.multi.is_hidden() {
+            let _ = writeln!(anstream::stderr(), "{line}");
+            return;
+        }
         let line = if self.colour { line.to_owned() } else { anstream::adapter::strip_str(line).to_string() };
         let _ = self.multi.println(line);
     }
@@ -89,10 +93,16 @@ impl Reporter for Bars {
                 self.step("observing the cluster".into());
             }
             Event::Paused { .. } => self.step("pausing".into()),
+            // Nothing may draw over what the operator types.
+            Event::ApprovalAwaited { .. } => self.multi.set_draw_target(ProgressDrawTarget::hidden()),
+            Event::StepFinished { .. } if self.multi.is_hidden() => {
+                self.multi.set_draw_target(ProgressDrawTarget::stderr());
+            }
             _ => {}
         }
         if let Some((tone, host, text)) = words::line(event)
-            && (matches!(tone, Tone::Good | Tone::Bad) || matches!(event, Event::StopRequested { .. }))
+            && (matches!(tone, Tone::Good | Tone::Bad)
+                || matches!(event, Event::StopRequested { .. } | Event::OwnStep { .. } | Event::ApprovalAwaited { .. }))
         {
             self.println(&timed(envelope.at, &self.zone, tone, &host, &text));
         }

@@ -41,7 +41,9 @@ fn cause(out: &mut String, halt: &Halt) {
         }
         Cause::DataShort { streams } => streams.iter().for_each(|stream| section(out, "short", stream)),
         Cause::StoreEmpty { line } => section(out, "it said", line),
-        Cause::ChangeFailed { output, .. } if !output.is_empty() => lines(out, "it said", output.lines()),
+        Cause::ChangeFailed { output, .. } | Cause::OwnStepFailed { output, .. } if !output.is_empty() => {
+            lines(out, "it said", output.lines())
+        }
         _ => {}
     }
     for waiting in halt.waiting() {

@@ -66,6 +66,11 @@ pub fn line(event: &Event) -> Option<(Tone, String, String)> {
         Event::StepStarted { .. } => None,
         Event::Looked { waiting, .. } if waiting.is_empty() => None,
         Event::Looked { host, waiting, moving, .. } => say(Tone::Wait, host, waits(waiting, moving.as_ref())),
+        Event::OwnStep { host, step, failed: None, .. } => say(Tone::Plain, host, format!("`{step}` went well")),
+        Event::OwnStep { host, step, failed: Some(failed), .. } => {
+            say(Tone::Wait, host, format!("`{step}` failed: {failed}"))
+        }
+        Event::ApprovalAwaited { host, question, .. } => say(Tone::Wait, host, format!("{question} [y/N]")),
         Event::StepFinished { host, step, took_ms, note } => match step.as_str() {
             "drain" => {
                 let note = note.as_deref().unwrap_or("nothing to do");

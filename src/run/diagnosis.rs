@@ -55,14 +55,17 @@ impl Before {
     }
 }
 
-/// Why a server is not back, and the cluster around it, both bounded in time.
+/// Why a server is not back, unless the cause has nothing to do with it, and the cluster around it, both bounded in time.
 pub(super) async fn of_halt<F: Fleet>(
     fleet: &F,
     host: &str,
     since: Option<Timestamp>,
     cause: &Cause,
     before: &Before,
-) -> (Diagnosis, View) {
+) -> (Option<Diagnosis>, View) {
+    if cause.is_the_operators() {
+        return (None, fleet.observe(&[], OBSERVE_TIMEOUT).await);
+    }
     let (mut archive, view) =
         tokio::join!(fleet.collect(host, since, EVIDENCE_TIMEOUT), fleet.observe(&[], OBSERVE_TIMEOUT));
     archive.view = Some(view.clone());
@@ -71,7 +74,7 @@ pub(super) async fn of_halt<F: Fleet>(
         _ => Vec::new(),
     };
     let context = Context { data_short, ..before.context(since) };
-    (diagnose(&archive, &context), view)
+    (Some(diagnose(&archive, &context)), view)
 }
 
 /// The same while it is still waited for.

@@ -2,11 +2,13 @@
 //!
 //! Decisions are those of [`core`](crate::core); this module gives them fresh facts and carries them out.
 
+pub mod approval;
 pub mod diagnosis;
 mod doom;
 mod drain;
 mod gate;
 mod lock;
+mod own_step;
 mod recorder;
 mod resume;
 mod roll;

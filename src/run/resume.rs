@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    OBSERVE_TIMEOUT,
+    OBSERVE_TIMEOUT, own_step,
     roll::{Roller, Stop},
     turn::{self, Contact},
 };
@@ -37,11 +37,16 @@ pub struct Resume {
 /// Settles the turn under way, and finishes it unless it was never really begun.
 pub(super) async fn settle<F: Fleet>(roller: &mut Roller<'_, F>, resume: &Resume) -> Result<(), Stop> {
     let Some(mut left) = roller.recorder.progress().turn.clone() else { return Ok(()) };
+    left.finished.extend(own_step::done(roller, &left.host));
     let steps = roller.run.plan.steps.clone();
     let (standing, facts, restarts) = if steps.iter().any(|step| matches!(step, Step::Stop(_))) {
         standing(roller, &left).await?
     } else {
         (Standing::Untouched, "this playbook stops nothing".into(), None)
+    };
+    let (standing, facts) = match settle::missed(standing, &steps, &left.finished) {
+        Some(step) => (Standing::Untouched, format!("it runs again, and `{step}` was not done; {facts}")),
+        None => (standing, facts),
     };
     let finished = settle::finished(standing, &steps, &left.finished);
     left.finished.extend(finished.iter().cloned());

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
+    approval::{Answer, Ask},
     diagnosis::{self, Before},
     lock,
     recorder::{RecordError, Recorder},
@@ -45,6 +46,8 @@ pub struct Run {
     pub go_on: String,
     /// The command line that shows the cluster's state.
     pub status: String,
+    /// How the operator is asked for approval.
+    pub ask: Ask,
 }
 
 /// How a run ended.
@@ -69,6 +72,14 @@ pub struct RunError {
     /// Why.
     #[source]
     pub cause: RecordError,
+}
+
+/// Ends when the operator wishes to stop.
+async fn wished(wishes: &mut Wishes) {
+    if wishes.wait_for(|wish| *wish != Wish::GoOn).await.is_err() {
+        // Nobody is left who could wish for anything.
+        std::future::pending::<()>().await;
+    }
 }
 
 fn where_(at: &Option<(String, String)>) -> String {
@@ -242,7 +253,7 @@ impl<F: Fleet> Roller<'_, F> {
         let (fleet, before) = (self.fleet, self.before.clone());
         let gathered = self.attend(diagnosis::of_halt(fleet, host, since, &cause, &before)).await;
         let (diagnosis, serving) = match gathered {
-            Ok((diagnosis, view)) => (Some(diagnosis), Some(Serving::of(&view))),
+            Ok((diagnosis, view)) => (diagnosis, Some(Serving::of(&view))),
             Err(Stop::Record(error)) => return Stop::Record(error),
             Err(_) => (None, None),
         };
@@ -321,15 +332,9 @@ impl<F: Fleet> Roller<'_, F> {
 
     async fn sleep_at_safe_point(&mut self, duration: Duration) -> Result<(), Stop> {
         let mut wishes = self.wishes.clone();
-        let wished = async {
-            if wishes.wait_for(|wish| *wish != Wish::GoOn).await.is_err() {
-                // Nobody is left who could wish for anything.
-                std::future::pending::<()>().await;
-            }
-        };
         let mut lost = self.lost.clone();
         tokio::select! {
-            () = wished => Err(Stop::Wish),
+            () = wished(&mut wishes) => Err(Stop::Wish),
             Ok(_) = lost.wait_for(Option::is_some) => self.must_have_lock(),
             () = tokio::time::sleep(duration) => Ok(()),
         }
@@ -386,6 +391,16 @@ impl<F: Fleet> Roller<'_, F> {
                 Ok(_) = lost.wait_for(Option::is_some) => {}
                 result = &mut work => return Ok(result),
             }
+        }
+    }
+
+    /// Asks the operator. A wish to stop takes the question back: nothing is under way.
+    pub(super) async fn ask(&mut self, question: &str) -> Result<Answer, Stop> {
+        let asking = (self.run.ask)(question.to_owned());
+        let mut wishes = self.wishes.clone();
+        tokio::select! {
+            () = wished(&mut wishes) => Err(Stop::Wish),
+            answer = asking => Ok(answer),
         }
     }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    drain, gate,
+    drain, gate, own_step,
     roll::{Roller, Stop},
 };
 use crate::{
@@ -17,13 +17,14 @@ use crate::{
         gate::{Baseline, Gate},
         halt::Cause,
         millis,
+        own_step::{Place, Run},
         plan::Turn,
         playbook::Step,
         progress,
         view::{Failure, FailureKind, Phase, ServiceState},
         witness::Witness,
     },
-    fleet::{Action, Change, Changed, Fleet},
+    fleet::{Action, Change, Changed, Ended, Fleet},
 };
 
 /// One request to the host waits this long for the change's end before it is asked again, so that a frozen link is
@@ -53,6 +54,8 @@ pub(super) struct Passage {
     pub(super) witness: Option<Witness>,
     /// The gate, which remembers across gate and settle.
     pub(super) gate: Gate,
+    /// When the step under way began.
+    pub(super) step_began: Instant,
     /// When the server was told to stop.
     pub(super) down_since: Option<Instant>,
     /// The first good look of the streak that opened the gate.
@@ -79,7 +82,8 @@ pub(super) async fn take<F: Fleet>(
     assets: Option<Assets>,
 ) -> Result<(), Stop> {
     let passage = passage(roller, turn.host.clone(), baseline, turn.version.clone(), assets);
-    steps(roller, passage, &[]).await
+    let done = own_step::done(roller, &passage.host);
+    steps(roller, passage, &done).await
 }
 
 /// Goes on with a turn that was left after its stop was announced.
@@ -124,6 +128,7 @@ fn passage<F: Fleet>(
         witness: assets.clone().map(|assets| Witness::new(&baseline.server_name, assets, baseline.errors.clone())),
         assets,
         gate: Gate::new(if stops { baseline } else { baseline.of_any_process() }, looks.unwrap_or(1)),
+        step_began: Instant::now(),
         down_since: None,
         ready_at: None,
         started: None,
@@ -143,9 +148,11 @@ async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finis
             continue;
         }
         let step_began = Instant::now();
+        passage.step_began = step_began;
         let change = match &step {
             Step::Stop(_) | Step::Start(_) => Some(change_id(roller, &passage.host, step.name())),
-            Step::Drain(_) | Step::Gate(_) | Step::Settle(_) => None,
+            Step::Run(Run { on: Place::Host, .. }) => Some(own_step::change_id(roller, &passage.host, step.name())),
+            Step::Drain(_) | Step::Gate(_) | Step::Settle(_) | Step::Run(_) | Step::Http(_) | Step::Pause(_) => None,
         };
         roller.record(Event::StepStarted {
             host: passage.host.clone(),
@@ -171,6 +178,9 @@ async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finis
             }
             (Step::Gate(step), _) => note = gate::wait(roller, &mut passage, step).await?,
             (Step::Settle(step), _) => gate::settle(roller, &mut passage, step).await?,
+            (Step::Run(step), change) => own_step::run(roller, &mut passage, step, change).await?,
+            (Step::Http(step), _) => own_step::http(roller, &mut passage, step).await?,
+            (Step::Pause(step), _) => own_step::pause(roller, &mut passage, step).await?,
             (Step::Stop(_) | Step::Start(_), None) => {}
         }
         let took_ms = millis::of(step_began.elapsed());
@@ -249,32 +259,43 @@ fn reconnects() -> Box<dyn Iterator<Item = Duration> + Send> {
     Box::new(delays)
 }
 
-/// Begins a change and waits for its end, over as many connections as it takes.
+/// Begins a change of the service and waits for its end.
 async fn carry_out<F: Fleet>(
     roller: &mut Roller<'_, F>,
     passage: &mut Passage,
     change: &Change,
     step: &str,
 ) -> Result<(), Stop> {
+    let (began, ended) = attempt(roller, &passage.host, change).await?;
+    passage.started = began;
+    let cause = match ended {
+        // A lost change is judged by what follows: the service's state after a stop, the gate after a start.
+        Ok(None | Some(Ended { status: 0, .. })) => return Ok(()),
+        Ok(Some(Ended { status: Ended::TIMED_OUT, .. })) => Cause::ChangeTimedOut,
+        Ok(Some(Ended { status, output })) => Cause::ChangeFailed { status: Some(status), output },
+        Err(cause) => cause,
+    };
+    Err(halt(roller, passage, step, cause).await)
+}
+
+/// When a change began by the host's clock, and how it ended: none where it was begun and lost. The cause is that of not
+/// knowing more.
+pub(super) type Attempt = (Option<Timestamp>, Result<Option<Ended>, Cause>);
+
+/// Begins a change and waits for its end, over as many connections as it takes.
+pub(super) async fn attempt<F: Fleet>(
+    roller: &mut Roller<'_, F>,
+    host: &str,
+    change: &Change,
+) -> Result<Attempt, Stop> {
     let fleet = roller.fleet;
-    let began = Instant::now();
+    let begun = Instant::now();
     let mut contact = Contact::new();
     let cause = loop {
-        match roller.attend(fleet.change(&passage.host, change, CHANGE_POLL.min(change.limit))).await? {
-            Ok(Changed::Ended { status: 0, began, .. }) | Ok(Changed::Lost { began }) => {
-                // A lost change is judged by what follows: the service's state after a stop, the gate after a start.
-                passage.started = began;
-                return Ok(());
-            }
-            Ok(Changed::Ended { status: 124, began, .. }) => {
-                passage.started = began;
-                break Cause::ChangeTimedOut;
-            }
-            Ok(Changed::Ended { status, output, began }) => {
-                passage.started = began;
-                break Cause::ChangeFailed { status: Some(status), output };
-            }
-            Ok(Changed::Running) if began.elapsed() > change.limit + LIMIT_MARGIN => break Cause::ChangeTimedOut,
+        match roller.attend(fleet.change(host, change, CHANGE_POLL.min(change.limit))).await? {
+            Ok(Changed::Lost { began }) => return Ok((began, Ok(None))),
+            Ok(Changed::Ended { status, output, began }) => return Ok((began, Ok(Some(Ended { status, output })))),
+            Ok(Changed::Running) if begun.elapsed() > change.limit + LIMIT_MARGIN => break Cause::ChangeTimedOut,
             Ok(Changed::Running) => contact.found(),
             Err(failure)
                 if matches!(failure.kind, FailureKind::Sudo | FailureKind::Command | FailureKind::NotAsked) =>
@@ -287,7 +308,12 @@ async fn carry_out<F: Fleet>(
             },
         }
     };
-    Err(roller.halt(&passage.host, step, cause, passage.started, began.elapsed()).await)
+    Ok((None, Err(cause)))
+}
+
+/// A halt at a step of this turn.
+pub(super) async fn halt<F: Fleet>(roller: &mut Roller<'_, F>, passage: &Passage, step: &str, cause: Cause) -> Stop {
+    roller.halt(&passage.host, step, cause, passage.started, passage.step_began.elapsed()).await
 }
 
 /// A stop that ended must have stopped something: the process is asked for, not the stop's exit status. A start on top of

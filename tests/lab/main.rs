@@ -18,6 +18,7 @@ mod jetstream;
 mod logins;
 mod matrix;
 mod network;
+mod own_steps;
 mod plain;
 mod process;
 mod relay;

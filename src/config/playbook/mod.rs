@@ -1,6 +1,7 @@
 //! The playbook: what is done to each server, in which order, and how long each part may take.
 
 mod order;
+mod own_step;
 mod parameters;
 pub(crate) mod raw;
 mod resolve;

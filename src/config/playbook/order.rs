@@ -5,6 +5,7 @@ use super::types::Step;
 use crate::config::check::Checker;
 use crate::config::error::Mistake;
 use crate::config::yaml::Span;
+use crate::core::own_step::{Pause, Until};
 
 /// What must come before and after a step, if it is there at all.
 struct Rule {
@@ -36,12 +37,25 @@ pub(super) fn check(steps: &[(Step, Span)], is_whole: bool, checker: &mut Checke
         let (before, after) = (&steps[..at], &steps[at + 1..]);
         if let Some((_, first)) = before.iter().find(|(other, _)| other.name() == name) {
             checker.note(
-                Mistake::at(*span, format!("a turn has one `{name}` at most"))
-                    .label("again here")
-                    .related(*first, "first here")
-                    .help("remove one of them"),
+                if name == step.kind() && RULES.iter().any(|rule| rule.step == name) {
+                    Mistake::at(*span, format!("a turn has one `{name}` at most")).help("remove one of them")
+                } else {
+                    Mistake::at(*span, format!("two steps have the name `{name}`")).help("give them a `name:` each")
+                }
+                .label("again here")
+                .related(*first, "first here"),
             );
             continue;
+        }
+        if let Step::Pause(Pause { until: Until::Approved(_), .. }) = step
+            && let Some((_, stop)) = before.iter().find(|(step, _)| matches!(step, Step::Stop(_)))
+            && !before.iter().any(|(step, _)| matches!(step, Step::Start(_)))
+        {
+            checker.note(
+                Mistake::at(*span, "the server would be down for as long as nobody answers")
+                    .related(*stop, "stopped here")
+                    .help("ask before the `stop`, or after the `gate`"),
+            );
         }
         let Some(rule) = RULES.iter().find(|rule| rule.step == name) else {
             continue;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     raw::{RawParameter, RawPlaybook},
-    template,
+    template::{self, Within},
 };
 use crate::config::{
     check::Checker,
@@ -122,7 +122,7 @@ pub(super) fn apply(root: &mut Node, given: Given<'_>, mistakes: &mut Vec<Mistak
         parameters.declared.iter().filter(is_typed).map(|parameter| parameter.name.as_str()).collect();
     if let Kind::Map(entries) = &mut root.kind {
         for entry in entries.iter_mut().filter(|entry| entry.key != "parameters") {
-            template::fill(&mut entry.value, &parameters.values, &typed, mistakes);
+            template::fill(&mut entry.value, &parameters.values, &typed, Within::Playbook, mistakes);
         }
     }
     parameters

@@ -4,7 +4,11 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{parameters::ParameterKind, types::OrderRule};
+use super::{
+    own_step::{RawHttp, RawPause, RawRun},
+    parameters::ParameterKind,
+    types::OrderRule,
+};
 use crate::config::yaml::{DurationText, Ordered, ScalarText, Spanned};
 use crate::core::playbook::Connections;
 
@@ -79,6 +83,12 @@ pub(crate) enum RawStep {
     Gate(Option<RawGate>),
     /// See that it stays so.
     Settle(Option<RawSettle>),
+    /// Run a command of your own, on the host or on the controller.
+    Run(Option<Spanned<RawRun>>),
+    /// Ask a URL, and judge the answer.
+    Http(Option<Spanned<RawHttp>>),
+    /// Wait for a time, or for the operator's approval.
+    Pause(Option<Spanned<RawPause>>),
 }
 
 /// Settings of `drain`.

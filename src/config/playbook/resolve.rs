@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::order;
 use super::raw::{RawDrain, RawGate, RawPlaybook, RawPolicy, RawSettle, RawStep};
 use super::types::{Drain, Gate, OrderRule, Policy, Settle, Start, Step, Stop};
+use super::{order, own_step};
 use crate::config::check::Checker;
 use crate::config::duration;
 use crate::config::error::Mistake;
@@ -87,6 +87,9 @@ fn resolve_step(raw: &RawStep, span: Span, checker: &mut Checker) -> Step {
             Some(raw) => resolve_settle(raw, span, checker),
             None => Settle::default(),
         }),
+        RawStep::Run(raw) => Step::Run(own_step::run(raw.as_ref(), span, checker)),
+        RawStep::Http(raw) => Step::Http(own_step::http(raw.as_ref(), span, checker)),
+        RawStep::Pause(raw) => Step::Pause(own_step::pause(raw.as_ref(), span, checker)),
     }
 }
 

@@ -121,6 +121,23 @@ impl Host {
         }
     }
 
+    /// The base of its monitoring URLs, without a slash at its end.
+    pub fn monitoring_url(&self) -> String {
+        let Some(Way::Direct(url) | Way::Forward(url) | Way::Curl(url)) = self.monitor.way() else {
+            return String::new();
+        };
+        url.as_str().trim_end_matches('/').to_owned()
+    }
+
+    /// GETs a URL by the host's own curl.
+    ///
+    /// # Errors
+    /// No URL, no curl, no answer.
+    pub async fn get(&self, url: &str, timeout: Duration) -> Seen<(u16, String)> {
+        let parsed = Url::parse(url).map_err(|error| Failure::new(FailureKind::NotAsked, format!("{url}: {error}")))?;
+        self.monitor.get_on_host(&parsed, timeout).await
+    }
+
     /// Opens the ssh connection.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ mod change;
 mod client_port;
 pub mod collect;
 mod commands;
+mod here;
 mod host;
 pub mod jsz;
 mod lock;
@@ -30,7 +31,7 @@ use lock::Lease;
 use nats::{AttachmentKind, SystemAccount, Target};
 use system::System;
 
-use super::{Change, Changed, Fleet};
+use super::{Change, Changed, Command, Ended, Fleet};
 use crate::{
     config::inventory::Cluster,
     core::{
@@ -39,6 +40,7 @@ use crate::{
         drain::{Attached, AttachedKind, StepDown},
         gate::{Look, Measure},
         lock::{Claim, HostLock, LockRefusal},
+        own_step::Place,
         view::{Failure, FailureKind, Seen, ServerView, ServiceState, View},
     },
 };
@@ -256,6 +258,21 @@ impl Fleet for Live {
 
     async fn break_lock(&self, run: &str, timeout: Duration) -> Vec<(String, Failure)> {
         self.failures(|host| async move { host.lock(Verb::Break { run }, timeout).await.map(drop) }).await
+    }
+
+    async fn run_here(&self, command: &Command, limit: Duration) -> Seen<Ended> {
+        here::run(command, limit).await
+    }
+
+    async fn get(&self, host: &str, from: Place, url: &str, timeout: Duration) -> Seen<(u16, String)> {
+        match from {
+            Place::Controller => here::get(url, timeout).await,
+            Place::Host => self.host(host)?.get(url, timeout).await,
+        }
+    }
+
+    fn monitoring(&self, host: &str) -> String {
+        self.host(host).map(Host::monitoring_url).unwrap_or_default()
     }
 
     async fn look(&self, host: &str, timeout: Duration) -> Look {

@@ -144,7 +144,14 @@ impl Monitor {
     }
 
     async fn curl(&self, url: &Url, path: &str, timeout: Duration) -> Result<(u16, String), Failure> {
-        let full = join(url, path);
+        self.get_on_host(&join(url, path), timeout).await
+    }
+
+    /// GETs any URL by the host's own curl; the status and the body.
+    ///
+    /// # Errors
+    /// The host can't be reached over ssh, has no curl, or got no answer.
+    pub async fn get_on_host(&self, full: &Url, timeout: Duration) -> Result<(u16, String), Failure> {
         let output =
             self.forwarder.connection.run(&commands::curl(full.as_str(), timeout), timeout + CONNECT_TIMEOUT).await?;
         let said = output.stderr.lines().next().unwrap_or_default().to_owned();
@@ -259,6 +266,15 @@ fn client(tls: &Arc<ClientConfig>) -> reqwest::ClientBuilder {
         .user_agent(concat!("rollgate/", env!("CARGO_PKG_VERSION")))
 }
 
+/// GETs any URL from here; the status and the body.
+///
+/// # Errors
+/// There was no answer.
+pub async fn get_url(tls: &Arc<ClientConfig>, url: &Url, timeout: Duration) -> Result<(u16, String), Failure> {
+    let client = client(tls).build().map_err(|error| classify(&error, "http client"))?;
+    read(client.get(url.clone()), url, timeout, BODY_MAX).await
+}
+
 async fn http(
     client: &Client,
     url: &Url,
@@ -267,11 +283,20 @@ async fn http(
     most: usize,
 ) -> Result<(u16, String), Failure> {
     let full = join(url, path);
-    let name = full.as_str().to_owned();
-    let mut response = client.get(full).timeout(timeout).send().await.map_err(|error| classify(&error, &name))?;
+    read(client.get(full.clone()), &full, timeout, most).await
+}
+
+async fn read(
+    request: reqwest::RequestBuilder,
+    url: &Url,
+    timeout: Duration,
+    most: usize,
+) -> Result<(u16, String), Failure> {
+    let name = url.as_str();
+    let mut response = request.timeout(timeout).send().await.map_err(|error| classify(&error, name))?;
     let code = response.status().as_u16();
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| classify(&error, &name))? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| classify(&error, name))? {
         body.extend_from_slice(&chunk);
         if body.len() > most {
             return Err(Failure::new(FailureKind::Protocol, format!("{name}: the answer is over {most} bytes")));

@@ -117,7 +117,7 @@ pub fn start_by_hand(destination: &str, service: &Service, become_: Become) -> S
     let start = Change { id: String::new(), what: Action::Start, limit: Duration::ZERO };
     let sudo: &[&str] = if become_ == Become::Sudo { &["sudo"] } else { &[] };
     let words = ["ssh", destination].into_iter().chain(sudo.iter().copied()).map(str::to_owned);
-    words.chain(action(service, &start)).collect::<Vec<_>>().join(" ")
+    words.chain(action(service, Become::None, &start)).collect::<Vec<_>>().join(" ")
 }
 
 /// Begins a change, or attaches to it, and reports how far it is. The fence is asked right before the effect.
@@ -125,10 +125,11 @@ pub fn change(service: &Service, become_: Become, change: &Change, fence: &Fence
     let limit = change.limit.as_secs().max(1).to_string();
     let ticks = (wait.as_millis() / 50).max(1).to_string();
     let launcher = if matches!(service, Service::Systemd { .. }) { "systemd-run" } else { "setsid" };
-    let mut args = vec![change.id.clone(), launcher.into(), limit, ticks, RUNNER.into()];
+    let keep = if matches!(change.what, Action::Run { .. }) { "end" } else { "all" };
+    let mut args = vec![change.id.clone(), launcher.into(), limit, ticks, RUNNER.into(), keep.into()];
     args.extend([lock::key(service), fence.token.to_string(), fence.run.clone()]);
     args.extend([fence.before.boot.clone(), fence.before.up.to_string()]);
-    args.extend(action(service, change));
+    args.extend(action(service, become_, change));
     Remote::new("change", CHANGE, args, become_ == Become::Sudo)
 }
 
@@ -146,42 +147,55 @@ fn digest_of(text: &str) -> String {
     digest(text)
 }
 
-/// The service manager's command line.
-fn action(service: &Service, change: &Change) -> Vec<String> {
+/// What the change runs: the service manager's command line, or the operator's own.
+fn action(service: &Service, become_: Become, change: &Change) -> Vec<String> {
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-    let container = |program: &str, name: &str| match change.what {
-        // Their own default would kill the server after 10 s, in the middle of a lame duck.
-        Action::Stop => words(&[program, "stop", "--time", &change.limit.as_secs().max(1).to_string(), name]),
-        Action::Start => words(&[program, "start", name]),
-    };
-    match (service, change.what) {
+    // Their own default would kill the server after 10 s, in the middle of a lame duck.
+    let limit = change.limit.as_secs().max(1).to_string();
+    match (service, &change.what) {
+        (_, Action::Run { command, privileged }) => {
+            let drop = !privileged && become_ == Become::Sudo;
+            let before = if drop { words(&["sh", "-c", AS_LOGIN_USER, "rollgate"]) } else { Vec::new() };
+            let environment = command.environment.iter().map(|(name, value)| format!("{name}={value}"));
+            before.into_iter().chain(words(&["env"])).chain(environment).chain(command.argv.iter().cloned()).collect()
+        }
         (Service::Systemd { unit }, Action::Stop) => words(&["systemctl", "stop", unit]),
         (Service::Systemd { unit }, Action::Start) => words(&["systemctl", "start", unit]),
-        (Service::Docker { container: name }, _) => container("docker", name),
-        (Service::Podman { container: name }, _) => container("podman", name),
+        (Service::Docker { container }, Action::Stop) => words(&["docker", "stop", "--time", &limit, container]),
+        (Service::Docker { container }, Action::Start) => words(&["docker", "start", container]),
+        (Service::Podman { container }, Action::Stop) => words(&["podman", "stop", "--time", &limit, container]),
+        (Service::Podman { container }, Action::Start) => words(&["podman", "start", container]),
         (Service::Command { stop, .. }, Action::Stop) => stop.clone(),
         (Service::Command { start, .. }, Action::Start) => start.clone(),
     }
 }
 
-/// `CHANGE id launcher limit ticks runner key token run boot before argv…`: starts the runner detached unless the change was claimed, waits in
+/// Back from root to whoever logged in: records of changes are root's, an operator's command need not be.
+const AS_LOGIN_USER: &str = r#"exec sudo -n -u "$SUDO_USER" -- "$@""#;
+
+/// `CHANGE id launcher limit ticks runner keep key token run boot before argv…`: starts the runner detached unless the change was claimed, waits in
 /// steps of 50 ms, prints the record. It may be cut off anywhere and be run again.
 ///
 /// The runner and its words go through a file: systemd expands `$` in the arguments of a unit, and only systemd 254 and
 /// later can be told not to.
 ///
-/// root keeps its records in /run, which nobody else can write and which a reboot empties, as it ends every change.
+/// root keeps its records in /run, which nobody else can write and which a reboot empties: a stop or a start that it has
+/// ended may be asked for again. A command of the operator's may not, and its record (of which the `end` of the output is
+/// kept) outlives the boot.
 const CHANGE: &str = r#"
-id=$1 launcher=$2 limit=$3 ticks=$4 runner=$5; shift 5
+id=$1 launcher=$2 limit=$3 ticks=$4 runner=$5 keep=$6; shift 5
 umask 077
-if [ "$(id -u)" = 0 ]; then base=/run/rollgate; else base=${XDG_STATE_HOME:-$HOME/.local/state}/rollgate; fi
+if [ "$(id -u)" != 0 ]; then base=${XDG_STATE_HOME:-$HOME/.local/state}/rollgate
+elif [ "$keep" = all ]; then base=/run/rollgate
+else base=/var/lib/rollgate/steps; fi
 dir=$base/$id
+read -r now </proc/sys/kernel/random/boot_id
 mkdir -p "$dir" || exit 1
 rm -f "$dir/fenced"
-find "$base" -mindepth 1 -maxdepth 1 -mtime +7 -exec rm -rf {} + 2>/dev/null
+find "$base" -mindepth 1 -maxdepth 1 ! -name locks -mtime +7 -exec rm -rf {} + 2>/dev/null
 if [ ! -d "$dir/claim" ]; then
   {
-    printf 'set --'
+    printf "SUDO_USER='%s'; export SUDO_USER\nset --" "${SUDO_USER:-}"
     if [ "$(id -u)" = 0 ]; then locks=/var/lib/rollgate/locks; else locks=$base/locks; fi
     for word in "$dir" "$limit" "$locks" "$@"; do printf " '%s'" "$(printf %s "$word" | sed "s/'/'\\\\''/g")"; done
     printf '\n%s\n' "$runner"
@@ -195,6 +209,7 @@ if [ ! -d "$dir/claim" ]; then
 fi
 n=0
 while [ ! -e "$dir/status" ] && [ ! -e "$dir/fenced" ] && [ "$n" -lt "$ticks" ]; do
+  if [ -d "$dir/claim" ] && [ "$(cat "$dir/boot")" != "$now" ]; then echo "lost=yes"; break; fi
   if [ -e "$dir/pid" ] && read -r pid <"$dir/pid" && ! kill -0 "$pid" 2>/dev/null && [ ! -e "$dir/status" ]; then
     echo "lost=yes"; break
   fi
@@ -224,14 +239,16 @@ if [ -e "$dir/output" ]; then tail -c 4096 "$dir/output"; fi
 /// `CLEAR run`.
 const CLEAR: &str = r#"
 if [ "$(id -u)" = 0 ]; then base=/run/rollgate; else base=${XDG_STATE_HOME:-$HOME/.local/state}/rollgate; fi
-for dir in "$base/$1"-*; do rm -rf "$dir" || exit 1; done
+for dir in "$base/$1"-* "/var/lib/rollgate/steps/$1"-*; do
+ [ -e "$dir" ] || continue; rm -rf "$dir" || exit 1; done
 echo cleared
 "#;
 
-/// `RUNNER dir limit locks key token run boot before argv…`: asks the lock, claims the change (mkdir succeeds once) while
-/// nobody can take the lock away, runs it under a limit, leaves its result.
+/// `RUNNER dir limit locks keep key token run boot before argv…`: asks the lock, claims the change (mkdir succeeds once) while
+/// nobody can take the lock away, runs it under a limit, leaves its result. Of a command of the operator's only the end of what it
+/// prints is kept; what it leaves running then holds the pipe, but not the step.
 const RUNNER: &str = r#"
-dir=$1 limit=$2 lock=$3/$4 token=$5 run=$6 boot=$7 before=$8; shift 8
+dir=$1 limit=$2 lock=$3/$5 keep=$4 token=$6 run=$7 boot=$8 before=$9; shift 9
 fenced() { echo "$1" >"$dir/fenced.new"; mv "$dir/fenced.new" "$dir/fenced"; exit 0; }
 mkdir -p "$lock" && exec 9>"$lock/mutex" && flock -w 5 9 || fenced "the lock can't be asked"
 now= up=
@@ -239,12 +256,21 @@ read -r now </proc/sys/kernel/random/boot_id
 read -r up rest </proc/uptime
 if [ "$now" != "$boot" ] || [ "${up%%.*}" -ge "$before" ]; then fenced late; fi
 grep -qsx "token=$token" "$lock/state" && grep -qsx "run=$run" "$lock/state" || fenced "the lock is not with $run"
+echo "$now" >"$dir/boot"
 mkdir "$dir/claim" 2>/dev/null || exit 0
+if [ "$keep" = end ]; then sync; fi
 exec 9>&-
 date +%s >"$dir/began"
 echo "$$" >"$dir/pid"
-timeout -k 10 "$limit" "$@" >"$dir/output" 2>&1 </dev/null
-echo "$?" >"$dir/status.new"
+if [ "$keep" = end ]; then
+  { timeout -k 10 "$limit" "$@" 2>&1 </dev/null; echo "$?" >"$dir/status.new"; } | tail -c 4096 >"$dir/output" &
+  while [ ! -s "$dir/status.new" ]; do sleep 0.05 2>/dev/null || sleep 1; done
+  n=0
+  while kill -0 "$!" 2>/dev/null && [ "$n" -lt 5 ]; do sleep 0.05 2>/dev/null; n=$((n+1)); done
+else
+  timeout -k 10 "$limit" "$@" >"$dir/output" 2>&1 </dev/null
+  echo "$?" >"$dir/status.new"
+fi
 mv "$dir/status.new" "$dir/status"
 "#;
 

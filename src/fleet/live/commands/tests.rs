@@ -1,7 +1,7 @@
 //! The scripts, run here as a host would run them.
 
 use super::*;
-use crate::fleet::live::lock::Stamp;
+use crate::fleet::{Command, live::lock::Stamp};
 
 fn systemd() -> Service {
     Service::Systemd { unit: "nats-server.service".into() }
@@ -35,6 +35,7 @@ fn changes_run_as_root_under_a_limit() {
             "180",
             "400",
             RUNNER,
+            "all",
             &lock::key(&systemd()),
             "3",
             "r1",
@@ -55,7 +56,46 @@ fn looking_needs_no_privileges() {
 #[test]
 fn a_container_has_as_long_as_the_step_allows() {
     let docker = Service::Docker { container: "nats".into() };
-    assert_eq!(action(&docker, &stop()), ["docker", "stop", "--time", "180", "nats"]);
+    assert_eq!(action(&docker, Become::Sudo, &stop()), ["docker", "stop", "--time", "180", "nats"]);
+}
+
+#[test]
+fn a_step_of_the_operators_own_has_its_facts_and_no_more_privileges_than_it_asks_for() {
+    let command = Command { argv: vec!["warm".into(), "a b".into()], environment: vec![("X".into(), "1 2".into())] };
+    let run = |privileged, become_| {
+        let change = Change { what: Action::Run { command: command.clone(), privileged }, ..stop() };
+        action(&systemd(), become_, &change)
+    };
+    assert_eq!(run(true, Become::Sudo), ["env", "X=1 2", "warm", "a b"]);
+    assert_eq!(run(false, Become::None), ["env", "X=1 2", "warm", "a b"]);
+    assert_eq!(run(false, Become::Sudo)[..5], ["sh", "-c", AS_LOGIN_USER, "rollgate", "env"]);
+}
+
+#[test]
+fn of_a_command_of_the_operators_the_end_is_kept_and_nothing_it_leaves_behind_holds_it() {
+    let home = host();
+    let script = "head -c 1000000 /dev/zero | tr '\\0' x; echo end; exit 3";
+    let record = run_own(home.path(), "c1", &["sh", "-c", script]);
+    let (head, output) = record.split_once("output:\n").unwrap();
+    assert!(head.contains("status=3"), "{head}");
+    assert_eq!(output.len(), 4096);
+    assert!(output.ends_with("xend\n"));
+    let record = run_own(home.path(), "c2", &["sh", "-c", "sleep 30 & exit 0"]);
+    assert!(record.contains("status=0"), "{record}");
+    let record = run_own(home.path(), "c3", &["sleep", "600"]);
+    assert!(record.contains("status=124"), "{record}");
+}
+
+#[test]
+fn a_command_that_a_reboot_ended_is_lost_and_not_begun_again() {
+    let home = host();
+    let counter = home.path().join("count");
+    let dir = home.path().join("rollgate/c1");
+    std::fs::create_dir_all(dir.join("claim")).unwrap();
+    std::fs::write(dir.join("boot"), "another\n").unwrap();
+    let record = run_own(home.path(), "c1", &["touch", counter.to_str().unwrap()]);
+    assert!(record.contains("lost=yes"), "{record}");
+    assert!(!counter.exists());
 }
 
 #[test]
@@ -75,15 +115,21 @@ fn the_operators_own_commands_stay_whole() {
 /// Runs the change script here, without root, as a host would.
 fn run_change(home: &std::path::Path, id: &str, argv: &[&str], ticks: &str) -> String {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-    run_fenced(home, id, ["3", "r1", boot.trim(), "999999999"], argv, ticks)
+    run_fenced(home, id, "all", ["3", "r1", boot.trim(), "999999999"], argv, ticks)
 }
 
-fn run_fenced(home: &std::path::Path, id: &str, fence: [&str; 4], argv: &[&str], ticks: &str) -> String {
+/// The same as a command of the operator's.
+fn run_own(home: &std::path::Path, id: &str, argv: &[&str]) -> String {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    run_fenced(home, id, "end", ["3", "r1", boot.trim(), "999999999"], argv, "400")
+}
+
+fn run_fenced(home: &std::path::Path, id: &str, keep: &str, fence: [&str; 4], argv: &[&str], ticks: &str) -> String {
     let lock = home.join("rollgate/locks/k");
     std::fs::create_dir_all(&lock).unwrap();
     std::fs::write(lock.join("state"), "token=3\nrun=r1\n").unwrap();
     let output = std::process::Command::new("sh")
-        .args(["-c", CHANGE, "rollgate", id, "setsid", "5", ticks, RUNNER, "k"])
+        .args(["-c", CHANGE, "rollgate", id, "setsid", "5", ticks, RUNNER, keep, "k"])
         .args(fence)
         .args(argv)
         .env("XDG_STATE_HOME", home)
@@ -167,13 +213,13 @@ fn a_change_is_refused_without_the_lock() {
         (["3", "r1", boot, "1"], "fenced=late"),
         (["3", "r1", "another", "999999999"], "fenced=late"),
     ] {
-        let record = run_fenced(home.path(), "c1", fence, &argv, "200");
+        let record = run_fenced(home.path(), "c1", "all", fence, &argv, "200");
         assert!(record.lines().any(|line| line == why), "{fence:?}: {record}");
         assert!(!count.exists(), "{fence:?}");
     }
     // With the lock the same change is done, once.
     assert!(run_change(home.path(), "c1", &argv, "200").contains("status=0"));
-    let record = run_fenced(home.path(), "c1", ["2", "r1", boot, "1"], &argv, "200");
+    let record = run_fenced(home.path(), "c1", "all", ["2", "r1", boot, "1"], &argv, "200");
     assert!(record.contains("status=0"), "{record}");
     assert_eq!(std::fs::read_to_string(&count).unwrap(), "x\n");
 }

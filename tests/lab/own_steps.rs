@@ -1,0 +1,154 @@
+//! Steps of the operator's own in a turn, on real hosts.
+
+use serde_json::Value;
+
+use crate::{
+    harness::{Lab, Options, ROLLGATE, WIDE},
+    process::{Ended, Running},
+};
+
+/// What an own step of that name left in the journal.
+#[track_caller]
+fn own<'a>(ended: &'a Ended, step: &str) -> &'a Value {
+    ended.of("own-step").into_iter().find(|event| event["step"] == step).unwrap_or_else(|| panic!("no {step}: {ended}"))
+}
+
+fn playbook(lab: &Lab, steps: &str) -> String {
+    lab.write("own.yaml", &format!("name: own\nturn:\n{steps}  - gate: {{looks: 1}}\n"))
+}
+
+/// All in one lab: what goes well, what only warns, and what halts, each on one server that no step touches.
+#[test]
+fn own_steps() {
+    let Some(lab) = Lab::up(Options::default()) else { return };
+    let before = lab.server_ids();
+    they_know_their_turn(&lab);
+    a_failure_halts(&lab);
+    what_hangs_is_ended(&lab);
+    an_answer_is_waited_for(&lab);
+    approvals(&lab);
+    nothing_is_done_twice(&lab);
+    lab.all_healthy();
+    assert_eq!(lab.server_ids(), before);
+}
+
+fn they_know_their_turn(lab: &Lab) {
+    let here = lab.file("here");
+    let steps = format!(
+        r#"  - run: {{name: who, command: [sh, -c, 'id -un; echo "$ROLLGATE_SERVER of $ROLLGATE_CLUSTER, $X"'], environment: {{X: "{{{{ version }}}} on {{{{ host }}}}"}}}}
+  - run: {{name: root, command: [id, "-un"], become: true}}
+  - run: {{name: flood, command: [sh, -c, "head -c 1000000000 /dev/zero; echo end"]}}
+  - run: {{name: here, command: [sh, -c, 'echo "$ROLLGATE_HOST $0" >{here}', "{{{{ cluster }}}}"], on: controller}}
+  - run: {{name: soft, command: [sh, -c, "echo why; exit 9"], on_failure: warn}}
+  - http: {{name: outside, url: "{{{{ monitoring }}}}/varz", contains: '"server_name": "{{{{ server }}}}"'}}
+  - http: {{name: inside, url: "{{{{ monitoring }}}}/varz", on: host}}
+  - pause: {{for: 100ms}}
+"#
+    );
+    let ended = lab.rollgate(&["run", &playbook(lab, &steps), "-i", &lab.inventory(), "--yes", "--host", "h2"]);
+    ended.exits(0).journal_is_whole();
+    let cluster = ended.of("run-started")[0]["plan"]["cluster"].as_str().expect("a cluster").to_owned();
+    assert_eq!(own(&ended, "who")["output"], format!("deploy\nh2 of {cluster}, 2.15.1 on h2"), "{ended}");
+    assert_eq!(own(&ended, "root")["output"], "root", "{ended}");
+    let flood = own(&ended, "flood")["output"].as_str().expect("output");
+    assert!(flood.len() <= 3 * 4096 && flood.ends_with("end"), "{} bytes", flood.len());
+    assert_eq!(std::fs::read_to_string(&here).expect("a file made here"), format!("h2 {cluster}\n"));
+    let soft = own(&ended, "soft");
+    assert_eq!((&soft["failed"], &soft["output"]), (&"exit status 9".into(), &"why".into()), "{ended}");
+    ended.says(&["`soft` failed: exit status 9"]);
+    for step in ["outside", "inside"] {
+        assert!(own(&ended, step)["failed"].is_null(), "{ended}");
+    }
+}
+
+fn a_failure_halts(lab: &Lab) {
+    let steps = "  - run: {name: ready, command: [sh, -c, 'echo not today >&2; exit 7']}\n";
+    let ended = lab.rollgate(&["run", &playbook(lab, steps), "-i", &lab.inventory(), "--yes"]);
+    ended.exits(4).journal_is_whole().halt("own-step-failed");
+    assert_eq!(ended.of("turn-started").len(), 1, "{ended}");
+    ended.says(&["the step `ready` of", "exit status 7", "not today"]);
+    let steps = "  - run: {name: ready, command: [/nowhere/hook], on: controller}\n";
+    let ended = lab.rollgate(&["run", &playbook(lab, steps), "-i", &lab.inventory(), "--yes"]);
+    ended.exits(4).journal_is_whole().says(&["/nowhere/hook"]);
+}
+
+fn what_hangs_is_ended(lab: &Lab) {
+    for place in ["host", "controller"] {
+        let steps = format!("  - run: {{name: slow, command: [sleep, '600'], timeout: 1s, on: {place}}}\n");
+        let ended = lab.rollgate(&["run", &playbook(lab, &steps), "-i", &lab.inventory(), "--yes"]);
+        ended.exits(4).journal_is_whole().says(&["it had not ended after 1 s"]);
+    }
+}
+
+fn an_answer_is_waited_for(lab: &Lab) {
+    let steps = "  - http: {url: 'http://127.0.0.1:9/', on: host, within: 1500ms}\n";
+    let ended = lab.rollgate(&["run", &playbook(lab, steps), "-i", &lab.inventory(), "--yes"]);
+    ended.exits(4).journal_is_whole().halt("own-step-failed");
+    ended.says(&["http://127.0.0.1:9/ on the host"]);
+}
+
+fn approvals(lab: &Lab) {
+    let file = playbook(lab, "  - pause: {name: sure, approval: 'restart {{ server }}?'}\n");
+    let args = ["run", &file, "-i", &lab.inventory(), "--yes", "--host", "h1"];
+    let ended = lab.rollgate(&args);
+    ended.exits(4).journal_is_whole().halt("nobody-to-ask");
+    ended.says(&["restart h1?"]);
+    for (answer, code, end) in [("y", 0, "finished"), ("n", 130, "interrupted")] {
+        let line = format!("{ROLLGATE} {} --close-unfinished", args.join(" "));
+        let mut command =
+            lab.exec("sh", &["-c", r#"printf '%s\n' "$1" | script -qefc "$2" /dev/null"#, "sh", answer, &line]);
+        command.env("XDG_STATE_HOME", lab.work.path().join("state")).env("TERM", "xterm");
+        let ended = Running::start(command, &lab.state()).wait(WIDE);
+        ended.exits(code).journal_is_whole().terminal(end);
+        assert!(ended.stdout.contains("restart h1?"), "{ended}");
+    }
+}
+
+/// What took effect is not done again by whoever goes on, what failed is; a controller that dies right after it recorded the
+/// begin of a command, or right before it records the end, changes nothing of that.
+fn nothing_is_done_twice(lab: &Lab) {
+    let (here, ready) = (lab.file("count"), lab.file("ready"));
+    let steps = format!(
+        r#"  - run: {{name: there, command: [sh, -c, "echo x >>/tmp/count"]}}
+  - run: {{name: here, command: [sh, -c, "echo x >>{here}"], on: controller}}
+  - run: {{name: ready, command: [test, -e, {ready}], on: controller}}
+"#
+    );
+    let (file, inventory) = (playbook(lab, &steps), lab.inventory());
+    let counts =
+        || (lab.root("h1", "cat /tmp/count 2>/dev/null || true"), std::fs::read_to_string(&here).unwrap_or_default());
+    let once = ("x\n".to_owned(), "x\n".to_owned());
+    let run = ["run", &file, "-i", &inventory, "--yes", "--host", "h1"];
+    lab.rollgate(&run).exits(4).halt("own-step-failed");
+    assert_eq!(counts(), once);
+    lab.plainly(&["resume", "-i", &inventory, "--yes"]).exits(4).halt("own-step-failed");
+    std::fs::write(&ready, "").expect("a file");
+    lab.plainly(&["resume", "-i", &inventory, "--yes"]).exits(0).terminal("finished");
+    assert_eq!(counts(), once);
+
+    // 2 and 5 are the begins of the two commands, 3 and 6 what became of them.
+    for (instant, in_doubt) in [("after-2", false), ("before-3", false), ("after-5", true), ("before-6", true)] {
+        lab.root("h1", "rm -f /tmp/count");
+        std::fs::remove_file(&here).expect("a file");
+        let mut command = lab.rollgate_command(&run);
+        command.arg("--close-unfinished").env("ROLLGATE_TEST_DIE_AT", instant);
+        let died = Running::start(command, &lab.state()).wait(WIDE);
+        assert!(died.status.code().is_none(), "{instant}: it did not die: {died}");
+        let ended = lab.plainly(&["resume", "-i", &inventory, "--yes"]);
+        if in_doubt {
+            // Nobody but the controller itself could have known.
+            ended.exits(4).halt("own-step-failed");
+            ended.says(&["whether it took effect is not known"]);
+            let there = counts();
+            assert_eq!(
+                (&there.0, there.1.len() / 2),
+                (&once.0, usize::from(instant == "before-6")),
+                "{instant}: {ended}"
+            );
+            lab.plainly(&["resume", "-i", &inventory, "--yes"]).exits(0);
+        } else {
+            ended.exits(0).terminal("finished");
+            assert_eq!(counts(), once, "{instant}: {ended}");
+        }
+    }
+}
