@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, builder::PossibleValue};
 
 use super::Error;
 use crate::{
@@ -74,9 +74,15 @@ pub struct Limits {
     /// End after this many servers.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub stop_after: Option<u32>,
-    /// Consent to an objection, by the name that `plan` shows; may be repeated.
-    #[arg(long, value_name = "OBJECTION", value_parser = clap::builder::PossibleValuesParser::new(Objection::OVERRIDABLE))]
+    /// Consent to an objection, by the name that `plan` shows; may be repeated. A finding that keeps a server from coming back
+    /// is consented to by its code: `preflight:CODE`.
+    #[arg(long, value_name = "OBJECTION", value_parser = clap::builder::PossibleValuesParser::new(objections()))]
     pub allow: Vec<String>,
+}
+
+/// What can be consented to; of the findings, whose codes are many, `explain` has the list.
+fn objections() -> impl Iterator<Item = PossibleValue> {
+    Objection::consents().map(|name| PossibleValue::new(name).hide(!Objection::OVERRIDABLE.contains(&name)))
 }
 
 impl Limits {

@@ -1,33 +1,47 @@
-//! `check`: can every host be rolled? ssh, host key, sudo, service, monitoring, identity, healthz.
+//! `check`: can every host be rolled? ssh, host key, sudo, service, monitoring, identity, healthz; and what is wrong with each
+//! server, or would keep it from coming back.
 
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use clap::Args;
-use futures_util::future::join_all;
+use futures_util::{
+    StreamExt,
+    future::join_all,
+    stream::{self, TryStreamExt},
+};
 use serde::Serialize;
+use tokio::sync::Semaphore;
 
 use super::{
     Code, Error,
     args::{Format, Target},
-    output,
+    diagnose, output,
 };
 use crate::{
+    config::inventory::Selection,
     core::{
+        diagnosis::{Context, Diagnosis, EXPIRING_DAYS, Finding, Purpose, Severity},
         halt::health_words,
         view::{ClientPort, Failure, FailureKind, Phase, ServerView},
     },
     fleet::live::{Host, Live},
+    run::diagnosis,
 };
 
 /// One question to a host; the first of them connects.
 const LIMIT: Duration = Duration::from_secs(15);
+/// Hosts that are asked at once, and clusters: each connection is a process of its own here.
+const AT_ONCE: usize = 10;
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 pub struct Check {
     #[command(flatten)]
     target: Target,
+    /// Tell certificates that expire within so many days.
+    #[arg(long, value_name = "DAYS", default_value_t = EXPIRING_DAYS)]
+    expiring_days: u32,
     /// The form of the answer.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -44,6 +58,14 @@ struct HostAnswer {
     cluster: String,
     host: String,
     checks: Vec<Item>,
+    diagnosis: Diagnosis,
+}
+
+impl HostAnswer {
+    /// Nothing is in the way of a roll.
+    fn passes(&self) -> bool {
+        self.checks.iter().all(|item| item.ok) && diagnose::verdict([&self.diagnosis].into_iter()) == Code::Done
+    }
 }
 
 /// One thing that was checked.
@@ -79,22 +101,35 @@ impl Item {
 /// The configuration has mistakes.
 pub async fn run(args: Check) -> Result<Code, Error> {
     let (_, selections) = args.target.load()?;
-    let mut hosts = Vec::new();
-    for selection in &selections {
-        let fleet = Live::new(&selection.cluster).await?;
-        let chosen = fleet.hosts().iter().filter(|host| selection.is_rolled(host.name()));
-        let checked = join_all(chosen.map(|host| async {
-            let cluster = selection.cluster.name.clone();
-            HostAnswer { cluster, host: host.name().to_owned(), checks: host_checks(host).await }
-        }));
-        hosts.extend(checked.await);
-    }
+    let context = Context { purpose: Purpose::Check, expiring_days: args.expiring_days, ..Context::default() };
+    let asking = Semaphore::new(AT_ONCE);
+    let clusters = selections.iter().map(|selection| cluster(selection, &context, &asking));
+    let answers: Vec<Vec<HostAnswer>> = stream::iter(clusters).buffered(AT_ONCE).try_collect().await?;
+    let hosts: Vec<HostAnswer> = answers.into_iter().flatten().collect();
     let code = verdict(&hosts);
     match args.output {
         Format::Json => output::print_json(&Answer { schema: "rollgate/check/1", hosts })?,
         Format::Text => output::print(&text(&hosts)),
     }
     Ok(code)
+}
+
+/// The selected hosts of one cluster, with the cluster around them.
+async fn cluster(selection: &Selection, context: &Context, asking: &Semaphore) -> Result<Vec<HostAnswer>, Error> {
+    let fleet = Live::new(&selection.cluster).await?;
+    let chosen = fleet.hosts().iter().filter(|host| selection.is_rolled(host.name()));
+    let asked = join_all(chosen.map(|host| async move {
+        // Never closed, and were it so, too many at once do no harm.
+        let _permit = asking.acquire().await;
+        (host.name().to_owned(), host_checks(host).await)
+    }));
+    let (asked, (_, mut looked)) = tokio::join!(asked, diagnosis::look(&fleet, &selection.roll, context));
+    let answer = |(host, checks): (String, Vec<Item>)| {
+        let found = looked.iter_mut().find(|one| one.archive.host == host);
+        let diagnosis = found.map(|one| std::mem::take(&mut one.diagnosis)).unwrap_or_default();
+        HostAnswer { cluster: selection.cluster.name.clone(), host, checks, diagnosis }
+    };
+    Ok(asked.into_iter().map(answer).collect())
 }
 
 async fn host_checks(host: &Host) -> Vec<Item> {
@@ -149,32 +184,63 @@ fn server_checks(host: &Host, server: &ServerView) -> Vec<Item> {
 /// Unreachable outweighs the rest: nothing else is known of such a host.
 fn verdict(hosts: &[HostAnswer]) -> Code {
     let failed: Vec<&Item> = hosts.iter().flat_map(|host| &host.checks).filter(|item| !item.ok).collect();
-    if failed.is_empty() {
-        Code::Done
-    } else if failed.iter().any(|item| item.kind.is_some_and(FailureKind::is_unreachable)) {
+    let found = diagnose::verdict(hosts.iter().map(|host| &host.diagnosis));
+    if failed.iter().any(|item| item.kind.is_some_and(FailureKind::is_unreachable)) {
         Code::Unreachable
+    } else if failed.is_empty() || found == Code::Unreachable {
+        found
     } else {
         Code::Refused
     }
 }
 
+const GOOD: Style = AnsiColor::Green.on_default();
+const WARN: Style = AnsiColor::Yellow.on_default().bold();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+
 fn text(hosts: &[HostAnswer]) -> String {
-    const GOOD: Style = AnsiColor::Green.on_default();
-    const BAD: Style = AnsiColor::Red.on_default().bold();
     let width = hosts.iter().map(|host| host.host.len()).max().unwrap_or(0);
     let mut out = String::new();
     for host in hosts {
-        for (number, item) in host.checks.iter().enumerate() {
+        for (number, line) in lines(host).into_iter().enumerate() {
             let name = if number == 0 { host.host.as_str() } else { "" };
-            let mark = if item.ok { format!("{GOOD}ok{GOOD:#}  ") } else { format!("{BAD}FAIL{BAD:#}") };
-            out.push_str(&format!("{name:<width$}  {mark}  {:<10}  {}\n", item.check, item.detail));
+            out.push_str(&format!("{name:<width$}  {line}\n"));
         }
     }
-    let bad = hosts.iter().filter(|host| host.checks.iter().any(|item| !item.ok)).count();
+    let bad = hosts.iter().filter(|host| !host.passes()).count();
     out.push_str(&match (bad, hosts.len()) {
         (0, 1) => "1 host, ready to be rolled\n".to_owned(),
         (0, all) => format!("{all} hosts, all ready to be rolled\n"),
         (_, all) => format!("failed checks on {bad} of {all} hosts\n"),
     });
     out
+}
+
+fn lines(host: &HostAnswer) -> Vec<String> {
+    let good = format!("{GOOD}ok{GOOD:#}  ");
+    let bad = format!("{BAD}FAIL{BAD:#}");
+    let mut lines = Vec::new();
+    for item in &host.checks {
+        lines.push(format!("{}  {:<10}  {}", if item.ok { &good } else { &bad }, item.check, item.detail));
+    }
+    let failed = host.checks.iter().any(|item| !item.ok);
+    let Diagnosis { findings, unidentified, unknown, .. } = &host.diagnosis;
+    // What a check says itself is not said again.
+    let told = |code: &str| failed && matches!(code, "host-unreachable" | "sudo-lost");
+    for finding in findings.iter().filter(|finding| !told(&finding.code)) {
+        let mark = if finding.severity == Severity::Blocking { bad.clone() } else { format!("{WARN}warn{WARN:#}") };
+        lines.push(format!("{mark}  {:<10}  {} [{}]", "finding", finding.title, finding.code));
+        lines.extend(commands(finding).map(|command| format!("{:<16}  {command}", "")));
+    }
+    // Where a check failed it has said so already.
+    if !failed && let Some(why) = unknown {
+        lines.push(format!("{bad}  {:<10}  nothing could be gathered: {why}", "finding"));
+    } else if !unidentified.is_empty() && !findings.iter().any(|one| one.severity == Severity::Blocking) {
+        lines.push(format!("{bad}  {:<10}  not identified: rollgate diagnose {}", "finding", host.host));
+    }
+    lines
+}
+
+fn commands(finding: &Finding) -> impl Iterator<Item = &str> {
+    finding.remedy.commands.iter().map(String::as_str)
 }

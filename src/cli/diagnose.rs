@@ -1,5 +1,10 @@
 //! `diagnose`: why is a server not ready? At any time, changing nothing.
 
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
+
 use anstyle::{AnsiColor, Style};
 use clap::Args;
 use serde::Serialize;
@@ -15,7 +20,7 @@ use crate::{
         halt::Serving,
     },
     fleet::live::Live,
-    run::diagnosis,
+    run::diagnosis::{self, Looked},
 };
 
 /// Arguments of `diagnose`.
@@ -29,6 +34,9 @@ pub struct Diagnose {
     /// Tell certificates that expire within so many days.
     #[arg(long, value_name = "DAYS", default_value_t = EXPIRING_DAYS)]
     expiring_days: u32,
+    /// Keep the evidence too, secrets taken out, in this file: one JSON document a host, a line each.
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
     /// The form of the answer.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -51,7 +59,7 @@ struct HostAnswer {
 /// Diagnoses the hosts.
 ///
 /// # Errors
-/// The configuration has mistakes, or a host is not in it.
+/// The configuration has mistakes, a host is not in it, or the evidence can't be kept.
 pub async fn run(mut args: Diagnose) -> Result<Code, Error> {
     args.target.host.append(&mut args.hosts);
     let (_, selections) = args.target.load()?;
@@ -60,9 +68,12 @@ pub async fn run(mut args: Diagnose) -> Result<Code, Error> {
     for selection in &selections {
         let fleet = Live::new(&selection.cluster).await?;
         let (view, found) = diagnosis::look(&fleet, &selection.roll, &context).await;
-        hosts.extend(found.into_iter().map(|(host, diagnosis)| HostAnswer {
+        if let Some(path) = &args.save {
+            save(path, hosts.is_empty(), &found)?;
+        }
+        hosts.extend(found.into_iter().map(|Looked { archive, diagnosis }| HostAnswer {
             cluster: selection.cluster.name.clone(),
-            host,
+            host: archive.host,
             diagnosis,
             serving: Serving::of(&view),
         }));
@@ -73,6 +84,22 @@ pub async fn run(mut args: Diagnose) -> Result<Code, Error> {
         Format::Text => hosts.iter().for_each(|host| output::print(&text(host))),
     }
     Ok(code)
+}
+
+/// Writes archives, after those of the clusters before where it is not the `first`. The file is its owner's alone: what
+/// is in it is no secret, and no matter of every user's either.
+fn save(path: &Path, first: bool, found: &[Looked]) -> Result<(), Error> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let write = || {
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options.create(true).write(true).truncate(first).append(!first).mode(0o600).open(path)?;
+        for one in found {
+            file.write_all(serde_json::to_string(&one.archive)?.as_bytes())?;
+            file.write_all(b"\n")?;
+        }
+        Ok::<_, std::io::Error>(())
+    };
+    write().map_err(|error| Error::plain(Code::Internal, format!("{} can't be written: {error}", path.display())))
 }
 
 /// The exit code: something blocks, or the host of it can't be reached.

@@ -215,7 +215,7 @@ fn few(few: &Few) -> String {
 pub fn objections_text(objections: &[&Objection]) -> String {
     let mut out = String::new();
     for objection in objections {
-        let _ = writeln!(out, "  {objection} [{}]", objection.name());
+        let _ = writeln!(out, "  {objection} [{}]", objection.consent());
         let _ = writeln!(out, "    {}", objection.remedy());
     }
     out

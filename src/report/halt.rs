@@ -36,7 +36,7 @@ fn cause(out: &mut String, halt: &Halt) {
     match &halt.cause {
         Cause::Unsafe { objections } => {
             for objection in objections {
-                section(out, objection.name(), &objection.to_string());
+                section(out, objection.consent(), &objection.to_string());
             }
         }
         Cause::DataShort { streams } => streams.iter().for_each(|stream| section(out, "short", stream)),

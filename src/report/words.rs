@@ -154,7 +154,7 @@ pub fn waiting_text(waiting: &[Waiting]) -> String {
 }
 
 fn objections_text(objections: &[Objection]) -> String {
-    objections.iter().map(|o| format!("{} ({})", o, o.name())).collect::<Vec<_>>().join("; ")
+    objections.iter().map(|o| format!("{} ({})", o, o.consent())).collect::<Vec<_>>().join("; ")
 }
 
 /// A time in the unit that a person would use.

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use futures_util::{StreamExt, stream};
+use futures_util::future::join_all;
 use jiff::Timestamp;
+use tokio::sync::Semaphore;
 
 use super::OBSERVE_TIMEOUT;
 use crate::{
@@ -20,8 +21,10 @@ const EVIDENCE_TIMEOUT: Duration = Duration::from_secs(15);
 /// In a healthy host it is over in less than a second; the view that it belongs to must not become stale
 /// ([`MAX_AGE`](crate::core::safety::MAX_AGE)).
 const PREFLIGHT_TIMEOUT: Duration = Duration::from_secs(8);
-/// Hosts that are looked at at once: each answer has some hundred kilobytes, and its ssh a process of its own.
+/// Hosts that are looked at at once, of whatever clusters: each answer has some hundred kilobytes, and its ssh a process
+/// of its own.
 const AT_ONCE: usize = 10;
+static LOOKING: Semaphore = Semaphore::const_new(AT_ONCE);
 
 /// What was true of a server before it was touched, as far as a diagnosis wants it.
 #[derive(Debug, Clone, Default)]
@@ -91,26 +94,38 @@ pub async fn observe<F: Fleet>(fleet: &F, hosts: &[String]) -> View {
     let context = Context { purpose: Purpose::Preflight, ..Context::default() };
     let (archives, mut view) =
         tokio::join!(collect(fleet, hosts, PREFLIGHT_TIMEOUT), fleet.observe_assets(hosts, OBSERVE_TIMEOUT));
-    view.preflight = judge(archives, &view, &context);
+    view.preflight =
+        judged(archives, &view).map(|archive| (archive.host.clone(), diagnose(&archive, &context))).collect();
     view
 }
 
+/// What was found on one host, and what it was concluded from.
+#[derive(Debug, Clone)]
+pub struct Looked {
+    /// All that was gathered.
+    pub archive: Archive,
+    /// What follows from it.
+    pub diagnosis: Diagnosis,
+}
+
 /// Looks at hosts as they are now, in parallel: what is wrong with each, and the cluster around them.
-pub async fn look<F: Fleet>(fleet: &F, hosts: &[String], context: &Context) -> (View, Vec<(String, Diagnosis)>) {
+pub async fn look<F: Fleet>(fleet: &F, hosts: &[String], context: &Context) -> (View, Vec<Looked>) {
     let (archives, view) = tokio::join!(collect(fleet, hosts, EVIDENCE_TIMEOUT), fleet.observe(&[], OBSERVE_TIMEOUT));
-    let found = judge(archives, &view, context);
-    (view, found)
+    let looked = judged(archives, &view).map(|archive| Looked { diagnosis: diagnose(&archive, context), archive });
+    let looked = looked.collect();
+    (view, looked)
 }
 
-async fn collect<F: Fleet>(fleet: &F, hosts: &[String], limit: Duration) -> Vec<(String, Archive)> {
-    let collecting = hosts.iter().map(|host| async move { (host.clone(), fleet.collect(host, None, limit).await) });
-    stream::iter(collecting).buffered(AT_ONCE).collect().await
+async fn collect<F: Fleet>(fleet: &F, hosts: &[String], limit: Duration) -> Vec<Archive> {
+    let collecting = hosts.iter().map(|host| async move {
+        // Never closed, and were it so, too many at once do no harm.
+        let _permit = LOOKING.acquire().await;
+        fleet.collect(host, None, limit).await
+    });
+    join_all(collecting).await
 }
 
-fn judge(archives: Vec<(String, Archive)>, view: &View, context: &Context) -> Vec<(String, Diagnosis)> {
-    let judge = |(host, mut archive): (String, Archive)| {
-        archive.view = Some(view.clone());
-        (host, diagnose(&archive, context))
-    };
-    archives.into_iter().map(judge).collect()
+/// Each archive with the cluster around it: cloned one by one, since a view of many servers is large.
+fn judged<'a>(archives: Vec<Archive>, view: &'a View) -> impl Iterator<Item = Archive> + 'a {
+    archives.into_iter().map(|archive| Archive { view: Some(view.clone()), ..archive })
 }

@@ -246,10 +246,23 @@ impl Lab {
     /// Waits until every server is healthy, asked without rollgate.
     pub fn all_healthy(&self) {
         for host in self.hosts() {
-            let healthy =
-                || self.monitored(&host, "/healthz").is_some_and(|answer| answer["status"].as_str() == Some("ok"));
-            until(&format!("{host} healthy"), healthy);
+            until(&format!("{host} healthy"), || self.is_healthy(&host));
         }
+    }
+
+    /// Waits until every server has called itself healthy for some seconds: the first 200 of a cluster is often not the last.
+    pub fn all_settled(&self) {
+        let mut since = Instant::now();
+        until("all healthy for three seconds", || {
+            if !self.hosts().iter().all(|host| self.is_healthy(host)) {
+                since = Instant::now();
+            }
+            since.elapsed() > Duration::from_secs(3)
+        });
+    }
+
+    fn is_healthy(&self, host: &str) -> bool {
+        self.monitored(host, "/healthz").is_some_and(|answer| answer["status"].as_str() == Some("ok"))
     }
 
     /// How often the service on a host was stopped and started by its manager, ever: `(stopped, started)`.

@@ -132,9 +132,9 @@ fn resolve_policy(raw: &RawPolicy, checker: &mut Checker) -> Policy {
 
 fn resolve_allow(raw: &[Spanned<String>], checker: &mut Checker) -> Vec<String> {
     for name in raw {
-        if !Objection::OVERRIDABLE.contains(&name.value.as_str()) {
+        if !Objection::consents().any(|one| one == name.value) {
             let mistake = Mistake::at(name.span, format!("there is no objection `{}` to consent to", name.value));
-            checker.note(mistake.help(suggest::hint(&name.value, Objection::OVERRIDABLE)));
+            checker.note(mistake.help(suggest::hint(&name.value, Objection::consents())));
         }
     }
     raw.iter().map(|name| name.value.clone()).collect()

@@ -56,6 +56,8 @@ pub enum Purpose {
     Halt,
     /// To tell whether a server that is to be restarted could start: what it is now does not matter.
     Preflight,
+    /// Both: what is wrong with it now, and what would keep it from coming back.
+    Check,
 }
 
 /// A line of a log, with where it stands.

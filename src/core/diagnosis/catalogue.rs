@@ -43,6 +43,8 @@ pub enum Rank {
 pub struct Page {
     /// The code: stable, kebab-case.
     pub code: &'static str,
+    /// What an operator consents to who restarts the server in spite of it: `preflight:CODE`.
+    pub consent: &'static str,
     /// In a few words, without names.
     pub title: &'static str,
     /// How much it usually matters.
@@ -74,6 +76,7 @@ macro_rules! pages {
             pub(super) static $name: $crate::core::diagnosis::catalogue::Page =
                 $crate::core::diagnosis::catalogue::Page {
                     code: $code,
+                    consent: concat!("preflight:", $code),
                     title: $title,
                     severity: $crate::core::diagnosis::finding::Severity::$severity,
                     rank: $crate::core::diagnosis::catalogue::Rank::$rank,

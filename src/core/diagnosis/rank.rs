@@ -13,6 +13,22 @@ use crate::core::notable::notable;
 /// Concludes what can be concluded from an archive. It never guesses: where no rule finds a cause, the diagnosis has the
 /// evidence instead.
 pub fn diagnose(archive: &Archive, context: &Context) -> Diagnosis {
+    if context.purpose != Purpose::Check {
+        return judge(archive, context);
+    }
+    let mut now = judge(archive, &Context { purpose: Purpose::Look, ..context.clone() });
+    let next = judge(archive, &Context { purpose: Purpose::Preflight, ..context.clone() });
+    for finding in next.findings {
+        let told = |one: &Finding| one.code == finding.code || one.consequences.iter().any(|c| c.code == finding.code);
+        if !now.findings.iter().any(told) {
+            now.findings.push(finding);
+        }
+    }
+    now.findings.sort_by_key(|finding| finding.severity);
+    now
+}
+
+fn judge(archive: &Archive, context: &Context) -> Diagnosis {
     let case = Case::new(archive, context);
     let mut found: Vec<Finding> = RULES.iter().flat_map(|rules| rules(&case)).collect();
     for finding in &mut found {

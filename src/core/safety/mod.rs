@@ -127,7 +127,8 @@ fn preflight(view: &View, candidate: &str, found: &mut Vec<Objection>) {
 /// Divides objections into those that stand and those that the operator consents to by name.
 pub fn consent(objections: Vec<Objection>, allow: &[String]) -> (Vec<Objection>, Vec<Objection>) {
     let allowed = |objection: &Objection| {
-        Objection::OVERRIDABLE.contains(&objection.name()) && allow.iter().any(|name| name == objection.name())
+        let name = objection.consent();
+        Objection::consents().any(|one| one == name) && allow.iter().any(|allowed| allowed == name)
     };
     objections.into_iter().partition(|objection| !allowed(objection))
 }

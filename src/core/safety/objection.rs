@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::{diagnosis::Finding, view::Failure};
+use crate::core::{
+    diagnosis::{Finding, catalogue},
+    view::Failure,
+};
 
 /// A reason why a restart of one server may not begin.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -282,8 +285,9 @@ impl Objection {
     ];
 
     /// The names that an operator may consent to. The rest is no matter of consent: without a host, a service or fresh
-    /// facts there is nothing to restart, and with the wrong server there is no knowing what.
-    pub const OVERRIDABLE: [&'static str; 23] = [
+    /// facts there is nothing to restart, and with the wrong server there is no knowing what. Beside these stand the
+    /// findings that keep a server from coming back, each by its own code: see [`consents`](Self::consents).
+    pub const OVERRIDABLE: [&'static str; 22] = [
         "server-unreachable",
         "server-not-healthy",
         "server-lame-duck",
@@ -305,7 +309,6 @@ impl Objection {
         "system-account",
         "assets-unknown",
         "client-port",
-        "preflight",
         "preflight-unknown",
     ];
 
@@ -344,6 +347,21 @@ impl Objection {
             Self::PreflightUnknown { .. } => "preflight-unknown",
             Self::Stale { .. } => "stale",
         }
+    }
+
+    /// What an operator consents to by name who wants it done all the same: for a finding it has the finding's code, so that
+    /// one is not let pass with another.
+    pub fn consent(&self) -> &'static str {
+        match self {
+            Self::Preflight { finding, .. } => catalogue::page(&finding.code).map_or(self.name(), |page| page.consent),
+            _ => self.name(),
+        }
+    }
+
+    /// Every name that can be consented to.
+    pub fn consents() -> impl Iterator<Item = &'static str> {
+        let findings = catalogue::subjects().into_iter().flat_map(|(_, pages)| pages).map(|page| page.consent);
+        Self::OVERRIDABLE.into_iter().chain(findings)
     }
 
     /// Whether the reason is that something can't be reached (exit code 6, not 3).

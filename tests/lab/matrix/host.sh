@@ -239,9 +239,9 @@ atomic_batch() {
       exit($body =~ /"error"/ ? 1 : 0);
     }' "$1"
 }
-# A stream with messages and a consumer that has taken some.
+# A stream with messages and a consumer. What the server has against it is printed.
 seed() { # REPLICAS
-  nats_request '$JS.API.STREAM.CREATE.ORDERS' '{"name":"ORDERS","subjects":["orders"],"num_replicas":'"$1"',"storage":"file","retention":"limits"}' >/dev/null &&
-    nats_request '$JS.API.CONSUMER.DURABLE.CREATE.ORDERS.worker' '{"stream_name":"ORDERS","config":{"durable_name":"worker","ack_policy":"explicit"}}' >/dev/null &&
+  nats_request '$JS.API.STREAM.CREATE.ORDERS' '{"name":"ORDERS","subjects":["orders"],"num_replicas":'"$1"',"storage":"file","retention":"limits"}' &&
+    nats_request '$JS.API.CONSUMER.DURABLE.CREATE.ORDERS.worker' '{"stream_name":"ORDERS","config":{"durable_name":"worker","ack_policy":"explicit"}}' &&
     nats_fill orders 3000
 }

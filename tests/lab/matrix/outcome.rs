@@ -16,7 +16,7 @@ pub struct Diagnosed {
     /// Findings.
     pub diagnosis: Value,
     /// The evidence that they are made of.
-    archive: Option<Archive>,
+    archive: Archive,
     /// What the gate found short.
     data_short: Vec<String>,
     /// It was a halt.
@@ -35,7 +35,7 @@ impl Diagnosed {
         let archive = fs::read_to_string(&file).unwrap_or_else(|error| panic!("no archive: {error}: {ended}"));
         Self {
             diagnosis: with_findings(&answer).unwrap_or_else(|| panic!("no findings: {ended}")).clone(),
-            archive: Some(serde_json::from_str(&archive).expect("an archive")),
+            archive: serde_json::from_str(&archive).expect("an archive"),
             data_short: Vec::new(),
             halt: false,
             printed: format!("{ended}{archive}"),
@@ -49,13 +49,15 @@ impl Diagnosed {
             lab.rollgate(&["run", &playbook, "-i", inventory, "--host", host, "--allow", "r1-offline", "--yes"]);
         ended.exits(4);
         let halt = &ended.terminal("halted")["halt"];
+        let after = Self::now(lab, inventory, host);
         let streams = halt["streams"].as_array().into_iter().flatten().filter_map(Value::as_str);
         Self {
             diagnosis: with_findings(halt).unwrap_or_else(|| panic!("no findings: {ended}")).clone(),
-            archive: None,
             data_short: streams.map(str::to_owned).collect(),
             halt: true,
-            printed: ended.to_string(),
+            printed: format!("{ended}{}", after.printed),
+            // What the halt was concluded from is not kept by the run; the server stands as it stood.
+            archive: after.archive,
         }
     }
 
@@ -76,10 +78,19 @@ impl Diagnosed {
     }
 
     /// Keeps the archive, where that is asked for.
-    pub fn keep(self, version: &str, name: &str, took: Duration) {
-        let Some(archive) = self.archive.filter(|_| env::var_os("ROLLGATE_SAVE_ARCHIVES").is_some()) else { return };
+    pub fn keep(&self, version: &str, name: &str, took: Duration) {
+        if env::var_os("ROLLGATE_SAVE_ARCHIVES").is_none() {
+            return;
+        }
         let seconds = (took.as_secs_f64() * 10.0).round() / 10.0;
-        Kept { seconds, data_short: self.data_short, halt: self.halt, boot_before: None, archive }.write(version, name);
+        Kept {
+            seconds,
+            data_short: self.data_short.clone(),
+            halt: self.halt,
+            boot_before: None,
+            archive: self.archive.clone(),
+        }
+        .write(version, name);
     }
 }
 
