@@ -2,6 +2,7 @@
 HOSTS ?= 3
 NATS ?= 2.15.1
 LAB = tests/lab/lab
+SEEDS ?= 20000
 
 help:
 	@echo 'make demo [FAULT=port-conflict|bad-config|store-owner|tls-missing]  roll a live cluster, or see a halt'
@@ -17,6 +18,7 @@ demo:
 test:
 	$(LAB) install cc:build-essential
 	$(LAB) base
+	ROLLGATE_SEEDS=$(SEEDS) CARGO_PROFILE_DEV_OPT_LEVEL=1 cargo test --test sim
 	ROLLGATE_REQUIRE_LAB=1 cargo test --no-fail-fast
 
 lint:
@@ -30,6 +32,7 @@ lint:
 bench:
 	@tests/lab/bench.sh
 	@cargo run --release --quiet --example plan-scale
+	@cargo run --release --quiet --example simbench
 
 lab:
 	@$(LAB) up play --hosts $(HOSTS) --nats $(NATS)

@@ -13,6 +13,7 @@ mod output;
 mod plan;
 mod playbook;
 mod preflight;
+mod rehearse;
 mod resume;
 mod roll;
 mod schema;
@@ -56,6 +57,8 @@ enum Verb {
     Check(check::Check),
     /// Show what a restart would do, in order and with reasons. Changes nothing.
     Plan(plan::PlanArgs),
+    /// Play the plan against a simulation of the cluster as it is now, with faults of your choice. Changes nothing.
+    Rehearse(rehearse::RehearseArgs),
     /// Restart every server, one at a time.
     Restart(roll::Restart),
     /// Carry out a playbook: one of your own, or one that is built in.
@@ -124,6 +127,7 @@ fn run(verb: Verb) -> Result<Code, Error> {
     match verb {
         Verb::Check(args) => block_on(check::run(args)),
         Verb::Plan(args) => block_on(plan::run(args)),
+        Verb::Rehearse(args) => rehearse::run(&args),
         Verb::Restart(args) => block_on(roll::restart(args)),
         Verb::Run(args) => block_on(roll::run(args)),
         Verb::Playbook(args) => playbook::run(&args),
@@ -143,7 +147,7 @@ fn run(verb: Verb) -> Result<Code, Error> {
 }
 
 /// One thread is enough: the work is waiting. Fewer threads are less memory and fewer surprises.
-fn block_on(work: impl Future<Output = Result<Code, Error>>) -> Result<Code, Error> {
+fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     // A provider that is set already is ring too: nothing else in the program sets one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::internal)?;

@@ -153,6 +153,7 @@ impl Progress {
                 });
             }
             Event::StepStarted { host, step, .. } => {
+                self.objections.clear();
                 self.in_command(host, step, |own| {
                     if own.stage != OwnStage::InDoubt {
                         own.stage = OwnStage::Begun;
@@ -249,7 +250,10 @@ impl Progress {
         let when = self.when();
         let legal = match event {
             Event::RunStarted { .. } => when == "before the run",
-            Event::SafetyWaiting { .. } | Event::TurnStarted { .. } | Event::Paused { .. } => when == "between turns",
+            Event::TurnStarted { .. } | Event::Paused { .. } => when == "between turns",
+            Event::SafetyWaiting { host, .. } => {
+                when == "between turns" || (matches!(when, "between steps" | "in a step") && self.active(host))
+            }
             Event::StepStarted { host, .. } => when == "between steps" && self.active(host),
             Event::Looked { host, step, .. }
             | Event::OwnStep { host, step, .. }

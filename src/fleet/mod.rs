@@ -1,9 +1,10 @@
 //! The one seam between decisions and the world: what a roll may observe and change.
 //!
-//! [`live`] is the real one: ssh, the hosts' service managers, the servers' monitoring and client ports. Everything
-//! above this trait can be run against something else that implements it.
+//! [`live`] is the real one: ssh, the hosts' service managers, the servers' monitoring and client ports. [`sim`] is a
+//! simulated one, for tests and rehearsals. What is above this trait can't tell them apart.
 
 pub mod live;
+pub mod sim;
 
 use std::{future::Future, time::Duration};
 

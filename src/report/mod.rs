@@ -14,7 +14,7 @@ pub use diagnosis::{diagnosis as render_diagnosis, finding_line};
 pub use halt::render as render_halt;
 pub use json::JsonLines;
 pub use lines::Lines;
-pub use words::{end, span};
+pub use words::{Tone, end, line as event_line, span};
 pub use wrap::wrapped;
 
 use crate::core::{event::Envelope, progress::Progress};

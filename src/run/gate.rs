@@ -293,18 +293,6 @@ async fn store_empty<F: Fleet>(roller: &mut Roller<'_, F>, passage: &Passage) ->
     Ok(line.map(|(_, line)| Cause::StoreEmpty { line: line.text.clone() }))
 }
 
-/// Sees what is on the server at the last moment before it stops: the later, the less can happen until it is back.
-pub(super) async fn before_stop<F: Fleet>(roller: &mut Roller<'_, F>, passage: &mut Passage) -> Result<(), Stop> {
-    let Some(witness) = &mut passage.witness else { return Ok(()) };
-    let fleet = roller.fleet;
-    let observing = fleet.observe_assets(&[], OBSERVE_TIMEOUT);
-    // Where it can't be seen now, what was seen when the turn began has to do.
-    if let Some(assets) = roller.attend(observing).await?.assets.filter(|assets| assets.gaps.is_empty()) {
-        witness.at_stop(assets);
-    }
-    Ok(())
-}
-
 fn behind_as_waits(behind: Option<&Behind>, elapsed: Duration) -> Vec<Waiting> {
     let for_ms = crate::core::millis::of(elapsed);
     let wait = |condition, all: &[String]| {

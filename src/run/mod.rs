@@ -10,6 +10,7 @@ mod gate;
 mod lock;
 mod own_step;
 mod recorder;
+pub mod rehearse;
 mod resume;
 mod roll;
 pub mod shutdown;

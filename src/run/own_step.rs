@@ -79,7 +79,7 @@ pub(super) async fn run<F: Fleet>(
     let ended = match (step.on, change) {
         (Place::Host, Some(id)) => {
             let change = Change { id, what: Action::Run { command, privileged: step.privileged }, limit: step.timeout };
-            turn::attempt(roller, &passage.host, &change).await?.1.and_then(|ended| {
+            turn::attempt(roller, passage, &change).await?.1.and_then(|ended| {
                 let lost = "it was begun, and died without leaving a result: the host was rebooted, or it was killed";
                 ended.ok_or_else(|| Cause::OwnStepFailed { failed: lost.into(), output: String::new() })
             })

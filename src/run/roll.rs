@@ -209,7 +209,7 @@ impl<F: Fleet> Roller<'_, F> {
                 return Ok((Turn { consented, ..turn }, view));
             }
             if began.elapsed() >= deadline {
-                return Err(self.unsafe_halt(&turn.host, objections, &view, began.elapsed()));
+                return Err(self.unsafe_halt(&turn.host, "observe", objections, &view, began.elapsed()));
             }
             if objections != reported {
                 self.record(Event::SafetyWaiting { host: turn.host.clone(), objections: objections.clone() })?;
@@ -219,7 +219,35 @@ impl<F: Fleet> Roller<'_, F> {
         }
     }
 
-    fn unsafe_halt(&self, host: &str, objections: Vec<Objection>, view: &View, waited: Duration) -> Stop {
+    /// Asks once more right before a stop that other steps came before: a drain can take a minute, in which another server
+    /// may have gone (found by the simulator). The view that says so is the last one before the stop: a later one that nobody
+    /// judges would be worse than none.
+    pub(super) async fn still_safe(&mut self, host: &str) -> Result<View, Stop> {
+        // A plan made anew may not have the turn under way.
+        let unready = self.run.plan.turns.iter().any(|turn| turn.host == host && turn.unready);
+        let began = Instant::now();
+        let mut reported: Vec<Objection> = Vec::new();
+        loop {
+            let fleet = self.fleet;
+            let view = self.attend(fleet.observe_assets(&[host.to_owned()], super::OBSERVE_TIMEOUT)).await?;
+            let candidate = Candidate::on(host, unready, &self.run.plan.steps, &view);
+            let found = safety::unsafe_to_restart(&view, &candidate, fleet.now());
+            let (objections, _) = safety::consent(found, &self.run.plan.policy.allow);
+            if objections.is_empty() {
+                return Ok(view);
+            }
+            if began.elapsed() >= self.run.plan.policy.safety_deadline {
+                return Err(self.unsafe_halt(host, "stop", objections, &view, began.elapsed()));
+            }
+            if objections != reported {
+                self.record(Event::SafetyWaiting { host: host.to_owned(), objections: objections.clone() })?;
+                reported = objections;
+            }
+            self.attend(tokio::time::sleep(SAFETY_INTERVAL)).await?;
+        }
+    }
+
+    fn unsafe_halt(&self, host: &str, step: &str, objections: Vec<Objection>, view: &View, waited: Duration) -> Stop {
         let progress = self.recorder.progress();
         let mut next: Vec<String> = Vec::new();
         for remedy in objections.iter().map(Objection::remedy) {
@@ -230,7 +258,7 @@ impl<F: Fleet> Roller<'_, F> {
         next.push(format!("go on with: {}", self.go_on()));
         Stop::Halt(Box::new(Halt {
             host: host.to_owned(),
-            step: "observe".into(),
+            step: step.into(),
             cause: Cause::Unsafe { objections },
             after_ms: millis::of(waited),
             diagnosis: None,

@@ -72,6 +72,18 @@ pub(super) struct Passage {
     pub(super) config_digest: Option<String>,
     /// The service's state after a stop that ended in SIGKILL.
     pub(super) killed: Option<ServiceState>,
+    /// Another controller began the turn.
+    left: bool,
+}
+
+impl Passage {
+    /// What is on the server right before it stops: the later, the less can happen until it is back. Where it can't be seen now,
+    /// what was seen when the turn began has to do.
+    fn at_stop(&mut self, assets: Option<Assets>) {
+        if let Some((witness, assets)) = self.witness.as_mut().zip(assets.filter(|assets| assets.gaps.is_empty())) {
+            witness.at_stop(assets);
+        }
+    }
 }
 
 /// Takes one turn.
@@ -96,6 +108,7 @@ pub(super) async fn go_on<F: Fleet>(
     let mut passage = passage(roller, left.host, left.baseline, None, assets);
     let down = down_at.and_then(|at| Duration::try_from(roller.fleet.now().duration_since(at)).ok());
     passage.down_since = down.and_then(|down| Instant::now().checked_sub(down));
+    passage.left = true;
     steps(roller, passage, &left.finished).await
 }
 
@@ -137,6 +150,7 @@ fn passage<F: Fleet>(
         version: None,
         config_digest: None,
         killed: None,
+        left: false,
     }
 }
 
@@ -146,6 +160,15 @@ async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finis
     for step in roller.run.plan.steps.clone() {
         if finished.iter().any(|name| name == step.name()) {
             continue;
+        }
+        let first_stop = roller.recorder.progress().turn.as_ref().is_some_and(|t| !t.finished.is_empty() && !t.stopped);
+        if matches!(step, Step::Stop(_)) && first_stop {
+            let view = roller.still_safe(&passage.host).await?;
+            passage.at_stop(view.assets);
+            if let Some(server_id) = &passage.server_id {
+                // Asking may have connected us to the very server that is to stop.
+                roller.fleet.leave(server_id).await;
+            }
         }
         let step_began = Instant::now();
         passage.step_began = step_began;
@@ -163,7 +186,6 @@ async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finis
         match (&step, change) {
             (Step::Drain(step), _) => note = Some(drain::drain(roller, &passage, step).await?),
             (Step::Stop(stop), Some(id)) => {
-                gate::before_stop(roller, &mut passage).await?;
                 passage.down_since.get_or_insert_with(Instant::now);
                 let change = Change { id, what: Action::Stop, limit: stop.deadline };
                 carry_out(roller, &mut passage, &change, "stop").await?;
@@ -266,7 +288,7 @@ async fn carry_out<F: Fleet>(
     change: &Change,
     step: &str,
 ) -> Result<(), Stop> {
-    let (began, ended) = attempt(roller, &passage.host, change).await?;
+    let (began, ended) = attempt(roller, passage, change).await?;
     passage.started = began;
     let cause = match ended {
         // A lost change is judged by what follows: the service's state after a stop, the gate after a start.
@@ -285,14 +307,23 @@ pub(super) type Attempt = (Option<Timestamp>, Result<Option<Ended>, Cause>);
 /// Begins a change and waits for its end, over as many connections as it takes.
 pub(super) async fn attempt<F: Fleet>(
     roller: &mut Roller<'_, F>,
-    host: &str,
+    passage: &Passage,
     change: &Change,
 ) -> Result<Attempt, Stop> {
-    let fleet = roller.fleet;
+    let (fleet, host) = (roller.fleet, passage.host.as_str());
     let begun = Instant::now();
     let mut contact = Contact::new();
+    // A turn that was left may have asked for it before.
+    let mut asked = passage.left;
     let cause = loop {
-        match roller.attend(fleet.change(host, change, CHANGE_POLL.min(change.limit))).await? {
+        let again = std::mem::replace(&mut asked, true);
+        let may_begin = if again { asked_again(roller, passage, change).await? } else { Ok(true) };
+        let changed = match may_begin {
+            Ok(true) => roller.attend(fleet.change(host, change, CHANGE_POLL.min(change.limit))).await?,
+            Ok(false) => return Ok((None, Ok(None))),
+            Err(failure) => Err(failure),
+        };
+        match changed {
             Ok(Changed::Lost { began }) => return Ok((began, Ok(None))),
             Ok(Changed::Ended { status, output, began }) => return Ok((began, Ok(Some(Ended { status, output })))),
             Ok(Changed::Running) if begun.elapsed() > change.limit + LIMIT_MARGIN => break Cause::ChangeTimedOut,
@@ -314,6 +345,39 @@ pub(super) async fn attempt<F: Fleet>(
 /// A halt at a step of this turn.
 pub(super) async fn halt<F: Fleet>(roller: &mut Roller<'_, F>, passage: &Passage, step: &str, cause: Cause) -> Stop {
     roller.halt(&passage.host, step, cause, passage.started, passage.step_began.elapsed()).await
+}
+
+/// Whether a change that was asked for before may be asked for again; if not it was lost. The inner error is why that can't be
+/// told. A host that has no record of it would begin it now: the first request never arrived, or the host was rebooted since.
+async fn asked_again<F: Fleet>(
+    roller: &mut Roller<'_, F>,
+    passage: &Passage,
+    change: &Change,
+) -> Result<Result<bool, Failure>, Stop> {
+    let fleet = roller.fleet;
+    let asking = async {
+        let record = fleet.record(&passage.host, &change.id, SERVICE_TIMEOUT).await?;
+        Ok((record, fleet.service(&passage.host, SERVICE_TIMEOUT).await?))
+    };
+    let service = match roller.attend(asking).await? {
+        Err(failure) => return Ok(Err(failure)),
+        Ok((Some(_), _)) => return Ok(Ok(true)),
+        Ok((None, service)) => service,
+    };
+    let boots = service.boot_id.as_ref().zip(passage.gate.baseline().boot_id.as_ref());
+    let rebooted = boots.is_some_and(|(now, before)| now != before);
+    Ok(Ok(match change.what {
+        Action::Stop => {
+            // What was safe then need not be now (found by the simulator: a stop that began anew 54 s later, when the host was
+            // up again and another one had lost its power).
+            roller.still_safe(&passage.host).await?;
+            true
+        }
+        // Its manager has started it at the boot: whether that went well is for the gate, and not to be tried again.
+        Action::Start => !rebooted || service.phase == Phase::Stopped,
+        // It may have taken effect before the boot, or be what caused it.
+        Action::Run { .. } => !rebooted,
+    }))
 }
 
 /// A stop that ended must have stopped something: the process is asked for, not the stop's exit status. A start on top of

@@ -34,4 +34,6 @@ for part in "${parts[@]}"; do
     *) echo "usage: bench.sh [idle|load]..." >&2 && exit 2 ;;
   esac
 done
+# simulated rolls and clusters, without a lab
+cargo run --quiet --release --example simbench || missed=1
 exit $missed

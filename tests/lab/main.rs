@@ -2,11 +2,14 @@
 //!
 //! They need root and a few seconds each. Where there is no lab a test says so and passes, unless
 //! `ROLLGATE_REQUIRE_LAB=1`, which `make test` sets.
+// The contract holds a whole fleet's calls in one future.
+#![recursion_limit = "256"]
 
 mod accounts;
 mod assets;
 mod clean;
 mod conf;
+mod contract;
 mod controller;
 mod crash;
 mod drain;

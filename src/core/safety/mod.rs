@@ -53,14 +53,19 @@ pub struct Candidate<'a> {
 impl<'a> Candidate<'a> {
     /// The server of a turn that takes these steps.
     pub fn of(turn: &'a Turn, steps: &[Step], view: &View) -> Self {
+        Self::on(&turn.host, turn.unready, steps, view)
+    }
+
+    /// The server of a host.
+    pub fn on(host: &'a str, expect_unready: bool, steps: &[Step], view: &View) -> Self {
         let system_account = view.system_account.as_ref().is_some_and(Result::is_ok);
         let stop = steps.iter().find_map(|step| match step {
             Step::Stop(stop) => Some(stop.deadline),
             _ => None,
         });
         Self {
-            host: &turn.host,
-            expect_unready: turn.unready,
+            host,
+            expect_unready,
             evicts: system_account && steps.iter().any(|step| matches!(step, Step::Drain(drain) if drain.evict)),
             stop_limit: stop,
         }

@@ -8,7 +8,7 @@ mod commands;
 mod here;
 mod host;
 pub mod jsz;
-mod lock;
+pub(super) mod lock;
 mod locking;
 mod monitor;
 pub mod nats;

@@ -1,0 +1,175 @@
+//! What is gathered on a simulated host: a host in order, with the unit, the process and the log that it has now.
+
+use super::{server::Server, world::World};
+use crate::core::{
+    diagnosis::{
+        evidence::{
+            Archive, Binary, ConfigFile, ConfigTest, ConfigText, HostFacts, Listener, Log, LogLine, Process,
+            StoreShape, VERSION,
+        },
+        unit::{Manager, UnitState},
+    },
+    view::Exit,
+};
+
+const PROGRAM: &str = "/usr/local/bin/nats-server";
+const CONF: &str = "/etc/nats/nats-server.conf";
+const UNIT: &str = "nats-server.service";
+
+impl World {
+    /// The archive of a host that can be reached and used.
+    pub(super) fn archive(&self, server: usize, clock: i64) -> Archive {
+        let entry = &self.servers[server];
+        let argv: Vec<String> = [PROGRAM, "-c", CONF].map(str::to_owned).into();
+        let now = self.clock(self.now, entry.clock);
+        let asked = self.clock(self.now, clock);
+        let process = entry.process.as_ref().map(|process| Process {
+            pid: process.pid,
+            exe: Some(PROGRAM.into()),
+            exe_replaced: false,
+            argv: argv.clone(),
+            user: Some("nats".into()),
+            started: Some(self.clock(process.started, entry.clock)),
+            rss: Some(30_000_000),
+            open_files: Some(40),
+            open_files_limit: Some(65_536),
+            memory_limit: None,
+            state: Some('S'),
+        });
+        Archive {
+            v: VERSION,
+            host: entry.host.clone(),
+            server_name: Some(entry.name.clone()),
+            asked_at: asked,
+            answered_at: asked,
+            machine: Ok(HostFacts {
+                hostname: entry.host.clone(),
+                clock: now,
+                boot_id: entry.boot.map(|boot| format!("boot-{boot}")),
+                uptime_s: Some(self.now.saturating_sub(entry.booted) / 1_000),
+                arch: Some("x86_64".into()),
+                gathered_by: "root".into(),
+                as_root: true,
+                memory_total: Some(8_000_000_000),
+                memory_available: Some(6_000_000_000),
+                swap_total: Some(0),
+                swap_free: Some(0),
+                clock_synchronized: Some(true),
+            }),
+            unit: Ok(unit(entry, argv)),
+            listeners: Ok(process.as_ref().map(|process| listeners(process.pid)).unwrap_or_default()),
+            process: Ok(process),
+            journal: Ok(Log { source: format!("journalctl -u {UNIT}"), lines: lines(entry), cut: false }),
+            log_file: Ok(None),
+            oom_kills: Ok(Vec::new()),
+            binary: Ok(Binary {
+                path: PROGRAM.into(),
+                exists: true,
+                executable: Some(true),
+                arch: Some("x86_64".into()),
+                size: Some(17_000_000),
+                version: Some(format!("v{}", entry.version)),
+                said: None,
+            }),
+            config: Ok(self.config(server)),
+            config_test: Ok(ConfigTest {
+                argv: [PROGRAM, "-t", "-c", CONF].map(str::to_owned).into(),
+                user: "nats".into(),
+                as_service_user: true,
+                exit: Some(Exit::Code(0)),
+                output: vec![format!("nats-server: configuration file {CONF} is valid")],
+            }),
+            paths: Ok(Vec::new()),
+            tls_files: Ok(Vec::new()),
+            tls_blocks: Ok(Vec::new()),
+            store: Ok(self.jetstream.then(|| StoreShape {
+                path: "/var/lib/nats/jetstream".into(),
+                exists: true,
+                meta: self.servers.len() > 1,
+                streams: Vec::new(),
+                raft_groups: 1,
+                bytes: Some(1_000_000),
+                foreign: Vec::new(),
+            })),
+            reach: Ok(Vec::new()),
+            view: None,
+            gaps: Vec::new(),
+        }
+    }
+
+    fn config(&self, server: usize) -> ConfigText {
+        let entry = &self.servers[server];
+        let mut text = format!("server_name: {}\nport: 4222\nhttp: 8222\n", entry.name);
+        if self.jetstream {
+            text.push_str("jetstream { store_dir: /var/lib/nats }\n");
+        }
+        let routes: Vec<String> = (0..self.servers.len())
+            .filter(|other| *other != server)
+            .map(|other| format!("nats://{}:6222", self.servers[other].host))
+            .collect();
+        if !routes.is_empty() {
+            text.push_str(&format!("cluster {{\n  name: C1\n  port: 6222\n  routes: [{}]\n}}\n", routes.join(", ")));
+        }
+        let file = ConfigFile { path: CONF.into(), text: Ok(text), cut: false, lost_at: None };
+        ConfigText { main: CONF.into(), files: vec![file], environment: Vec::new() }
+    }
+}
+
+fn unit(entry: &Server, argv: Vec<String>) -> UnitState {
+    let words = entry.words();
+    let (active, sub) = words.split_once(" (").unwrap_or((&words, ""));
+    UnitState {
+        manager: Manager::Systemd,
+        name: UNIT.into(),
+        phase: entry.unit.phase,
+        load: Some(if entry.unit.phase == crate::core::view::Phase::Missing { "not-found" } else { "loaded" }.into()),
+        active: active.into(),
+        sub: Some(sub.trim_end_matches(')').into()),
+        result: Some(entry.unit.result.into()),
+        exit: entry.unit.exit,
+        restarts: Some(entry.unit.restarts),
+        pid: entry.process.as_ref().map(|process| process.pid),
+        enabled: Some("enabled".into()),
+        fragment: Some(format!("/etc/systemd/system/{UNIT}")),
+        drop_ins: Vec::new(),
+        needs_daemon_reload: Some(false),
+        user: Some("nats".into()),
+        group: Some("nats".into()),
+        argv,
+        environment: Vec::new(),
+        working_directory: None,
+        stop_timeout_ms: Some(super::times::STOP_TIMEOUT),
+        open_files_limit: Some(65_536),
+        memory_max: None,
+        sandbox: Vec::new(),
+        requires_mounts_for: Vec::new(),
+        started: None,
+    }
+}
+
+fn listeners(pid: u32) -> Vec<Listener> {
+    let listener = |port| Listener {
+        address: "0.0.0.0".into(),
+        port,
+        pid: Some(pid),
+        program: Some("nats-server".into()),
+        user: Some("nats".into()),
+        unit: Some(UNIT.into()),
+    };
+    [4222, 8222, 6222].map(listener).into()
+}
+
+/// The log, each line with its level apart.
+fn lines(entry: &Server) -> Vec<LogLine> {
+    let line = |text: &String| {
+        let level = text.strip_prefix('[').and_then(|rest| rest.split_once("] "));
+        LogLine {
+            at: None,
+            pid: entry.process.as_ref().map(|process| process.pid),
+            level: level.map(|(level, _)| level.to_owned()),
+            from: Some(if text.starts_with(UNIT) { "systemd" } else { "nats-server" }.into()),
+            text: level.map_or(text.as_str(), |(_, rest)| rest).to_owned(),
+        }
+    };
+    entry.log.iter().map(line).collect()
+}

@@ -1,0 +1,200 @@
+//! One simulated host with its server: power, clock, unit, process, clients.
+
+use std::collections::BTreeMap;
+
+use crate::core::view::{Exit, Phase};
+
+use super::{
+    fault::{StartFault, StopFault},
+    link::Link,
+    locking::Kept,
+    times::Ms,
+    topology::ServerSpec,
+};
+
+/// A host and the server on it.
+#[derive(Debug)]
+pub(super) struct Server {
+    /// The host's name in the inventory.
+    pub(super) host: String,
+    /// The configured server name.
+    pub(super) name: String,
+    pub(super) zone: Option<String>,
+    pub(super) version: String,
+    pub(super) recovery: Option<Ms>,
+    /// None while the host is off.
+    pub(super) boot: Option<u32>,
+    pub(super) boots: u32,
+    pub(super) booted: Ms,
+    pub(super) lock: Kept,
+    pub(super) clock: i64,
+    pub(super) unit: Unit,
+    pub(super) process: Option<Process>,
+    /// Grows with every process.
+    pub(super) incarnation: u32,
+    pub(super) clients: Vec<u64>,
+    pub(super) stubborn: Vec<u64>,
+    pub(super) leafnodes: u32,
+    pub(super) link: Link,
+    /// What the host remembers of the changes it was asked for. A reboot empties it, as it empties /run.
+    pub(super) changes: BTreeMap<String, Record>,
+    pub(super) at_start: Vec<StartFault>,
+    pub(super) at_stop: Vec<StopFault>,
+    /// Its log, newest last.
+    pub(super) log: Vec<String>,
+    /// Another server answers at its monitoring address.
+    pub(super) answers_as: Option<(usize, Ms)>,
+    pub(super) sudo: bool,
+    /// Since when we could not manage its service.
+    pub(super) unmanageable_since: Option<Ms>,
+    /// Since when somebody else changes its service.
+    pub(super) busy_since: Option<Ms>,
+    /// Since when its server is not the one that the inventory means.
+    pub(super) wrong_since: Option<Ms>,
+    /// It does not answer `/jsz`.
+    pub(super) silent: bool,
+    /// Since when its client port can't be used from here.
+    pub(super) client_port_lost: Option<Ms>,
+    /// Stopped by our hand, and not back yet.
+    pub(super) down_by_us: bool,
+    /// Since when it is not ready, whoever did it.
+    pub(super) unready_since: Option<Ms>,
+    /// Our starts after which it failed.
+    pub(super) failed_after_start: bool,
+}
+
+/// The unit, as systemd keeps it.
+#[derive(Debug)]
+pub(super) struct Unit {
+    pub(super) phase: Phase,
+    pub(super) result: &'static str,
+    pub(super) exit: Option<Exit>,
+    pub(super) restarts: u32,
+    /// `Restart=always`, as in the published unit.
+    pub(super) auto_restart: bool,
+}
+
+/// A running nats-server.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) id: String,
+    pub(super) incarnation: u32,
+    /// The name that it goes by.
+    pub(super) name: String,
+    pub(super) cluster: &'static str,
+    pub(super) pid: u32,
+    pub(super) started: Ms,
+    pub(super) monitor_at: Ms,
+    pub(super) stage: Stage,
+    /// It has routes, and its raft groups run.
+    pub(super) joined: bool,
+    /// Current in the meta group, once joined.
+    pub(super) frozen_until: Ms,
+    /// It says 503 from then on.
+    pub(super) sick_at: Option<Ms>,
+}
+
+/// How far a process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Reads its stores: monitoring answers, no other listener is open.
+    Recovering,
+    /// All listeners are open.
+    Serving,
+    /// Lame duck: JetStream and listeners are closed.
+    LameDuck,
+}
+
+/// What a host remembers of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) began: Ms,
+    /// When its command ended, and how; none while it runs.
+    pub(super) ended: Option<(Ms, i32)>,
+    pub(super) stops: bool,
+    pub(super) limit: Ms,
+    pub(super) output: &'static str,
+}
+
+impl Server {
+    pub(super) fn new(spec: &ServerSpec, cids: &mut u64) -> Self {
+        let mut next = |count: u32| {
+            (0..count)
+                .map(|_| {
+                    *cids += 1;
+                    *cids
+                })
+                .collect::<Vec<_>>()
+        };
+        Self {
+            host: spec.host.clone(),
+            name: spec.name().to_owned(),
+            zone: spec.zone.clone(),
+            version: spec.version.clone(),
+            recovery: spec.recovery_ms,
+            boot: Some(1),
+            boots: 1,
+            booted: 0,
+            lock: Kept::default(),
+            clock: 0,
+            unit: Unit { phase: Phase::Stopped, result: "success", exit: None, restarts: 0, auto_restart: true },
+            process: None,
+            incarnation: 0,
+            clients: next(spec.clients),
+            stubborn: next(spec.stubborn),
+            leafnodes: spec.leafnodes,
+            link: Link::default(),
+            changes: BTreeMap::new(),
+            at_start: Vec::new(),
+            at_stop: Vec::new(),
+            log: Vec::new(),
+            answers_as: None,
+            sudo: true,
+            unmanageable_since: None,
+            busy_since: None,
+            wrong_since: None,
+            silent: false,
+            client_port_lost: None,
+            down_by_us: false,
+            unready_since: None,
+            failed_after_start: false,
+        }
+    }
+
+    /// It serves and takes part in raft groups.
+    pub(super) fn in_raft(&self, now: Ms) -> bool {
+        self.process
+            .as_ref()
+            .is_some_and(|process| process.stage == Stage::Serving && process.joined && process.frozen_until <= now)
+    }
+
+    /// Its listeners are open.
+    pub(super) fn serves(&self, now: Ms) -> bool {
+        self.process.as_ref().is_some_and(|process| process.stage == Stage::Serving && process.frozen_until <= now)
+    }
+
+    /// Everyone attached, in the server's order.
+    pub(super) fn attached(&self) -> usize {
+        self.clients.len() + self.stubborn.len()
+    }
+
+    /// Whether the version is at least this one.
+    pub(super) fn at_least(&self, major: u32, minor: u32) -> bool {
+        let mut parts = self.version.split('.').map(|part| part.parse::<u32>().unwrap_or_default());
+        (parts.next().unwrap_or_default(), parts.next().unwrap_or_default()) >= (major, minor)
+    }
+
+    /// The words of systemd for the unit's state.
+    pub(super) fn words(&self) -> String {
+        let words = match self.unit.phase {
+            Phase::Running => "active (running)",
+            Phase::Starting => "activating (start)",
+            Phase::AutoRestart => "activating (auto-restart)",
+            Phase::Stopping => "deactivating (stop-sigterm)",
+            Phase::Stopped => "inactive (dead)",
+            Phase::Failed => "failed (failed)",
+            Phase::Missing => "unit is not-found",
+        };
+        words.to_owned()
+    }
+}

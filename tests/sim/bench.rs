@@ -1,0 +1,96 @@
+//! `make bench`: simulated rolls a second, and a plan and roll of many clusters in one process. Fails beyond the limits.
+
+use std::time::Instant;
+
+use futures_util::future::join_all;
+use rollgate::{
+    config::Playbook,
+    core::plan::{self, Plan},
+    fleet::{
+        Fleet,
+        sim::{AssetSpec, Sim, Topology, World},
+    },
+    run::{OBSERVE_TIMEOUT, rehearse},
+};
+
+/// Megabytes that a plan and roll of a thousand clusters of five may take.
+const MEMORY_LIMIT: f64 = 200.0;
+/// How much more than in proportion to their number the clusters may take.
+const LINEAR_LIMIT: f64 = 1.5;
+
+fn cluster(number: usize, servers: usize) -> Topology {
+    let mut topology = Topology { cluster: format!("c{number}"), ..Topology::of(servers) };
+    let hosts = topology.hosts();
+    for server in &mut topology.servers {
+        server.clients = 4;
+    }
+    for stream in 0..3 {
+        topology.assets.push(AssetSpec {
+            account: "APP".into(),
+            stream: format!("S{stream}"),
+            consumer: None,
+            on: hosts.iter().cycle().skip(stream).take(3).cloned().collect(),
+            memory: false,
+            in_use: true,
+            messages: 1_000,
+            subjects: vec![format!("s{stream}.>")],
+        });
+    }
+    topology
+}
+
+async fn plan(topology: &Topology, seed: u64) -> Plan {
+    let world = std::sync::Arc::new(std::sync::Mutex::new(World::new(topology, seed)));
+    let view = Sim::new(&world, 0).observe_assets(&topology.hosts(), OBSERVE_TIMEOUT).await;
+    let Playbook { name, policy, turn, .. } = Playbook::restart();
+    plan::plan(&view, &topology.hosts(), &name, policy, turn)
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime")
+}
+
+/// Plans and rolls so many clusters of five, all under way at once; the seconds that it took.
+fn fleet(clusters: usize) -> f64 {
+    let began = Instant::now();
+    let ends = runtime().block_on(async {
+        let rolls = (0..clusters).map(|number| async move {
+            let topology = cluster(number, 5);
+            let plan = plan(&topology, number as u64).await;
+            rehearse::rehearse_in(&plan, &topology, &[], number as u64).await.expect("a roll").end
+        });
+        join_all(rolls).await
+    });
+    assert!(ends.iter().all(|end| end == "finished"), "{ends:?}");
+    began.elapsed().as_secs_f64()
+}
+
+fn peak_mb() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("/proc");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
+    line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") / 1024.0
+}
+
+fn main() {
+    let topology = cluster(0, 3);
+    let first = runtime().block_on(plan(&topology, 0));
+    let began = Instant::now();
+    let rolls = 2_000;
+    for seed in 0..rolls {
+        let rehearsed = rehearse::rehearse(&first, &topology, &[], seed).expect("a roll");
+        assert_eq!(rehearsed.end, "finished");
+    }
+    let each = rolls as f64 / began.elapsed().as_secs_f64();
+    println!("simulated rolls of three servers   {each:>8.0} a second on one processor");
+    fleet(50);
+    let mut per_cluster = Vec::new();
+    for clusters in [250, 500, 1_000] {
+        let seconds = fleet(clusters);
+        per_cluster.push(seconds / clusters as f64);
+        println!("{clusters:>5} clusters of 5, planned and rolled {seconds:>6.2} s, peak memory {:>6.1} MB", peak_mb());
+    }
+    let growth = per_cluster[2] / per_cluster[0];
+    println!("time a cluster, 1,000 against 250     {growth:>6.2}    (limit {LINEAR_LIMIT})");
+    println!("peak memory                           {:>6.1} MB (limit {MEMORY_LIMIT} MB)", peak_mb());
+    assert!(growth <= LINEAR_LIMIT && peak_mb() <= MEMORY_LIMIT, "beyond the limits");
+}

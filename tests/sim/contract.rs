@@ -1,0 +1,24 @@
+//! The simulator keeps the contract of every fleet (`tests/contract`), as real servers do (`tests/lab/contract.rs`).
+
+use std::sync::{Arc, Mutex};
+
+use rollgate::fleet::sim::{Sim, Topology, World};
+
+#[path = "../contract/mod.rs"]
+mod fleets;
+
+#[test]
+fn the_simulator_keeps_the_contract() {
+    for seed in 0..50 {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
+        runtime.block_on(async {
+            let topology = Topology { jetstream: seed % 2 == 0, ..Topology::of(3) };
+            let world = Arc::new(Mutex::new(World::new(&topology, seed)));
+            let sim = Sim::new(&world, 0);
+            fleets::holds(&sim, &topology.hosts(), "c1").await;
+            fleets::refuses_strangers(&sim).await;
+            assert_eq!(sim.world().effects().len(), 2, "one stop and one start");
+        });
+    }
+}

@@ -1,0 +1,8 @@
+//! The runner in simulated worlds: what a roll promises holds whatever goes wrong, and each of its rules is needed for that.
+
+mod contract;
+mod harness;
+mod mutations;
+mod properties;
+mod scenarios;
+mod stale;
