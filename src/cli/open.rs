@@ -113,7 +113,8 @@ pub fn all(state: &StateDir) -> Result<Vec<Open>, Error> {
     Ok(open)
 }
 
-/// Those of one cluster, and those of which it can't be told.
+/// Those of one cluster, and those of which it can't be told. A run that changes nothing left nothing behind, and is in nobody's
+/// way.
 ///
 /// # Errors
 /// As [`all`].
@@ -125,6 +126,8 @@ pub fn of_cluster(state: &StateDir, cluster: &Cluster) -> Result<Vec<Open>, Erro
         Some((_, key)) => key == hold::key(cluster),
         None => true,
     });
+    let looked = |event: &Event| matches!(event, Event::RunStarted { plan, .. } if plan.only_looks());
+    open.retain(|run| run.summary.as_ref().map_or(true, |summary| !looked(&summary.first.event)));
     Ok(open)
 }
 

@@ -86,6 +86,7 @@ pub async fn make(fleet: &impl Fleet, selection: &Selection, playbook: &Playbook
         let view = diagnosis::observe(fleet, &selection.roll).await;
         let (policy, steps) = (playbook.policy.clone(), playbook.turn.clone());
         let plan = plan::plan(&view, &selection.roll, &playbook.name, policy, steps);
+        let plan = Plan { hooks: playbook.hooks.clone(), ..plan };
         if !plan.may_become_safe() || Instant::now() + INTERVAL > deadline {
             return plan;
         }
@@ -136,7 +137,16 @@ pub fn text(plan: &Plan) -> String {
     let head = ["#", "host", "version", "zone", "clients", "leafnodes", "why here"];
     let _ = write!(out, "{}", output::table(&head, rows));
     plan.turns.iter().for_each(|turn| effect(&mut out, turn));
-    let _ = writeln!(out, "each: {}", plan.steps.iter().map(step).collect::<Vec<_>>().join(" → "));
+    for (label, steps) in [
+        ("before", &plan.hooks.before),
+        ("each", &plan.steps),
+        ("after", &plan.hooks.after),
+        ("on halt", &plan.hooks.on_halt),
+    ] {
+        if !steps.is_empty() {
+            let _ = writeln!(out, "{label}: {}", steps.iter().map(step).collect::<Vec<_>>().join(" → "));
+        }
+    }
     if !plan.system_account && plan.steps.iter().any(|step| matches!(step, Step::Drain(_))) {
         let _ = writeln!(out, "no drain: {WITHOUT_SYSTEM_ACCOUNT}");
     }

@@ -162,6 +162,7 @@ impl Job<'_> {
         let known = |host: &String| old.turns.iter().any(|turn| turn.host == *host) || !old.bystanders.contains(host);
         let hosts: Vec<String> = view.servers.iter().map(|server| server.host.clone()).filter(known).collect();
         let mut plan = plan::plan(view, &hosts, &old.playbook, old.policy.clone(), old.steps.clone());
+        plan.hooks.clone_from(&old.hooks);
         plan.turns.retain(|turn| !self.progress.done.contains(&turn.host));
         // What is done stays in the plan, so that it is counted.
         let done = old.turns.iter().filter(|turn| self.progress.done.contains(&turn.host)).cloned();

@@ -196,8 +196,7 @@ pub(super) async fn carry_out(fleet: &Live, run: Run, mut recorder: Recorder, pa
     let outcome = runner::roll(fleet, run, &mut recorder, wishes).await;
     let journal = format!("journal: {}", path.join(FILE_NAME).display());
     let outcome = outcome.map_err(|error| {
-        let touched = recorder.progress().attempts.is_empty();
-        let code = if touched { Code::Refused } else { Code::Halted };
+        let code = if recorder.progress().touched_nothing() { Code::Refused } else { Code::Halted };
         Error::internal(error).with(code).hint(format!("when there is room for it, go on with: {go_on}\n  {journal}"))
     })?;
     if outcome == Outcome::Finished {
@@ -252,7 +251,9 @@ struct Ends;
 impl Reporter for Ends {
     fn report(&mut self, envelope: &crate::core::event::Envelope, _: &crate::core::progress::Progress) {
         match &envelope.event {
-            Event::Halted { halt } | Event::Refused { halt } => output::note(&format!("\n{}", render_halt(halt))),
+            Event::Halted { halt } | Event::Refused { halt } | Event::TurnFailed { halt } => {
+                output::note(&format!("\n{}", render_halt(halt)))
+            }
             event => {
                 if let Some(text) = end(event) {
                     output::note(&text);

@@ -10,6 +10,7 @@ use super::{
     gate::{Baseline, Moving, Waiting},
     halt::Halt,
     order::Why,
+    own_step::When,
     plan::Plan,
     safety::Objection,
     settle::Standing,
@@ -170,6 +171,43 @@ pub enum Event {
         /// The version that runs now.
         version: Option<String>,
     },
+    /// A step of the operator's that belongs to no turn begins.
+    HookStarted {
+        /// When it is done.
+        when: When,
+        /// The host that it is for; empty for the roll as a whole.
+        #[serde(skip_serializing_if = "String::is_empty", default)]
+        host: String,
+        /// The step's name.
+        step: String,
+        /// The id under which the host records the change, where it runs there.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        change: Option<String>,
+    },
+    /// It ended.
+    HookFinished {
+        /// When it was done.
+        when: When,
+        /// The host that it was for; empty for the roll as a whole.
+        #[serde(skip_serializing_if = "String::is_empty", default)]
+        host: String,
+        /// The step's name.
+        step: String,
+        /// What failed; none where it went well.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        failed: Option<String>,
+        /// Whether the roll goes on although it failed.
+        #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+        tolerated: bool,
+        /// The end of what it printed or was answered, at most 4 KiB.
+        #[serde(skip_serializing_if = "String::is_empty", default)]
+        output: String,
+    },
+    /// A turn that changes nothing ended with a finding; the roll goes on with the next server, and halts at its end.
+    TurnFailed {
+        /// The finding, whole.
+        halt: Box<Halt>,
+    },
     /// A pause between turns.
     Paused {
         /// For how long.
@@ -247,6 +285,9 @@ impl Event {
             Self::ApprovalAwaited { .. } => "approval-awaited",
             Self::StepFinished { .. } => "step-finished",
             Self::TurnFinished { .. } => "turn-finished",
+            Self::HookStarted { .. } => "hook-started",
+            Self::HookFinished { .. } => "hook-finished",
+            Self::TurnFailed { .. } => "turn-failed",
             Self::Paused { .. } => "paused",
             Self::StopRequested { .. } => "stop-requested",
             Self::Finished { .. } => "finished",
@@ -338,6 +379,21 @@ mod tests {
             Event::ApprovalAwaited { host: host(), step: step("look"), question: "green?".into() },
             Event::StepFinished { host: host(), step: step("gate"), took_ms: 1200, note: None },
             Event::TurnFinished { host: host(), took_ms: 4200, unready_ms: 900, version: Some("2.15.1".into()) },
+            Event::HookStarted {
+                when: When::Before,
+                host: host(),
+                step: step("stage"),
+                change: Some("r1-n2-own-stage".into()),
+            },
+            Event::HookFinished {
+                when: When::OnHalt,
+                host: String::new(),
+                step: step("page"),
+                failed: Some("exit status 1".into()),
+                tolerated: true,
+                output: String::new(),
+            },
+            Event::TurnFailed { halt: halt() },
             Event::Paused { for_ms: 1000 },
             Event::StopRequested { signal: "SIGINT".into(), at_once: false },
             Event::Finished { done: vec![host()], untouched: vec![], took_ms: 9000 },

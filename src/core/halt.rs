@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     diagnosis::Diagnosis,
     gate::Waiting,
+    own_step::When,
     safety::Objection,
     view::{Failure, ServerView, View},
 };
@@ -83,8 +84,24 @@ pub enum Cause {
         /// The line of its log that says so.
         line: String,
     },
+    /// Servers did not pass what was looked at; nothing was changed. Each has told its own finding.
+    NotPassed {
+        /// Their hosts.
+        hosts: Vec<String>,
+        /// How many were looked at.
+        of: usize,
+    },
     /// A step of the operator's own failed.
     OwnStepFailed {
+        /// What failed.
+        failed: String,
+        /// The end of what it printed or was answered.
+        output: String,
+    },
+    /// A step of the operator's that belongs to no turn failed.
+    HookFailed {
+        /// When it was done.
+        when: When,
         /// What failed.
         failed: String,
         /// The end of what it printed or was answered.
@@ -121,7 +138,9 @@ impl Cause {
             Self::Doomed { .. } => "doomed",
             Self::DataShort { .. } => "data-short",
             Self::StoreEmpty { .. } => "store-empty",
+            Self::NotPassed { .. } => "not-passed",
             Self::OwnStepFailed { .. } => "own-step-failed",
+            Self::HookFailed { .. } => "hook-failed",
             Self::NobodyToAsk { .. } => "nobody-to-ask",
             Self::NotSettled { .. } => "not-settled",
         }
@@ -129,7 +148,15 @@ impl Cause {
 
     /// Whether it is a matter of the operator's own step, and tells nothing of the server.
     pub fn is_the_operators(&self) -> bool {
-        matches!(self, Self::OwnStepFailed { .. } | Self::NobodyToAsk { .. })
+        matches!(self, Self::OwnStepFailed { .. } | Self::HookFailed { .. } | Self::NobodyToAsk { .. })
+    }
+
+    /// Whether it says something of the server whose turn it was, and nothing of the roll.
+    pub fn is_of_the_server(&self) -> bool {
+        !matches!(
+            self,
+            Self::LockLost { .. } | Self::JournalFull { .. } | Self::NobodyToAsk { .. } | Self::NotPassed { .. }
+        )
     }
 
     /// What to do about `host` first.
@@ -138,7 +165,7 @@ impl Cause {
             Self::Killed { .. } => format!(
                 "{host} is back; give its unit longer to stop than a lame duck takes (TimeoutStopSec, `--stop-timeout`)"
             ),
-            Self::OwnStepFailed { .. } => {
+            Self::OwnStepFailed { .. } | Self::HookFailed { .. } => {
                 "see why the step failed, and mend that: what it has done already, it may do again on `resume`".into()
             }
             Self::NobodyToAsk { .. } => "go on from a terminal, where there is somebody to answer".into(),
@@ -177,7 +204,19 @@ impl Cause {
             Self::StoreEmpty { .. } => {
                 format!("{host} started with an empty store; is its volume mounted, and store_dir the same?")
             }
+            Self::NotPassed { hosts, of } => {
+                format!("{} of {of} servers did not pass: {}", hosts.len(), hosts.join(", "))
+            }
             Self::OwnStepFailed { failed, .. } => format!("the step `{step}` of {host} failed: {failed}"),
+            Self::HookFailed { when, failed, .. } if host.is_empty() => {
+                format!("the step `{step}` {} failed: {failed}", when.words())
+            }
+            Self::HookFailed { when, failed, .. } => {
+                format!("the step `{step}` {} failed on {host}: {failed}", when.words())
+            }
+            Self::NobodyToAsk { question } if host.is_empty() => {
+                format!("the step `{step}` needs an answer, and there is no terminal to ask on: {question}")
+            }
             Self::NobodyToAsk { question } => {
                 format!("the step `{step}` of {host} needs an answer, and there is no terminal to ask on: {question}")
             }
@@ -280,7 +319,7 @@ impl Halt {
 
     /// Whether the halted server itself may be down by our hand.
     pub fn touched(&self) -> bool {
-        !matches!(self.cause, Cause::Unsafe { .. }) && self.step != "observe"
+        !matches!(self.cause, Cause::Unsafe { .. } | Cause::NotPassed { .. }) && self.step != "observe"
     }
 }
 

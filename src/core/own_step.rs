@@ -23,11 +23,14 @@ pub enum Fact {
     Version,
     /// The base of the server's monitoring URLs.
     Monitoring,
+    /// Why the roll halts, in one line.
+    Cause,
 }
 
 impl Fact {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Host, Self::Server, Self::Cluster, Self::Run, Self::Version, Self::Monitoring];
+    pub const ALL: [Self; 7] =
+        [Self::Host, Self::Server, Self::Cluster, Self::Run, Self::Version, Self::Monitoring, Self::Cause];
 
     /// The name in a playbook.
     pub fn name(self) -> &'static str {
@@ -38,6 +41,30 @@ impl Fact {
             Self::Run => "run",
             Self::Version => "version",
             Self::Monitoring => "monitoring",
+            Self::Cause => "cause",
+        }
+    }
+}
+
+/// When steps are done that belong to no turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum When {
+    /// Before the first turn.
+    Before,
+    /// After the last.
+    After,
+    /// When the roll halts.
+    OnHalt,
+}
+
+impl When {
+    /// In words, after "the step `x`".
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Before => "before the roll",
+            Self::After => "after the roll",
+            Self::OnHalt => "on halt",
         }
     }
 }
@@ -64,6 +91,17 @@ impl Template {
     /// As written.
     pub fn source(&self) -> &str {
         &self.0
+    }
+
+    /// The facts that it names.
+    pub fn facts(&self) -> Vec<Fact> {
+        let mut rest = self.0.as_str();
+        let mut found = Vec::new();
+        while let Some((_, fact, after)) = next_fact(rest) {
+            found.push(fact);
+            rest = after;
+        }
+        found
     }
 
     /// The text with the facts in their places. A value is never looked into for another name.

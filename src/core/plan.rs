@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     assets::{Assets, Kind},
     order::{self, Why},
-    playbook::{Policy, Step},
+    playbook::{Hooks, Policy, Step},
     safety::{self, Candidate, Objection, Warning},
     view::{HealthError, ServerView, View},
 };
@@ -21,6 +21,9 @@ pub struct Plan {
     pub policy: Policy,
     /// What happens to each server, in order.
     pub steps: Vec<Step>,
+    /// What the operator wants done before, after and on halt.
+    #[serde(default, skip_serializing_if = "Hooks::is_empty")]
+    pub hooks: Hooks,
     /// The servers, in the order foreseen. The meta leader is asked again before each turn.
     pub turns: Vec<Turn>,
     /// Hosts of the cluster that are observed but not rolled.
@@ -35,6 +38,11 @@ impl Plan {
     pub fn turns_allowed(&self) -> usize {
         let allowed = self.policy.stop_after.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
         allowed.min(self.turns.len())
+    }
+
+    /// Whether it changes nothing: then nothing speaks against it, and a server that fails does not hold up the others.
+    pub fn only_looks(&self) -> bool {
+        !self.steps.is_empty() && self.steps.iter().chain(self.hooks.all()).all(Step::only_looks)
     }
 
     /// Everything that is worth knowing, each once.
@@ -197,6 +205,9 @@ pub fn plan(view: &View, hosts: &[String], playbook: &str, policy: Policy, steps
         (turn.objections, turn.consented) = safety::consent(found, &policy.allow);
         turn.warnings = warnings;
     }
+    if !steps.is_empty() && steps.iter().all(Step::only_looks) {
+        turns.iter_mut().for_each(|turn| (turn.objections, turn.consented) = (Vec::new(), Vec::new()));
+    }
     let bystanders = view.servers.iter().map(|server| &server.host).filter(|host| !hosts.contains(host));
     Plan {
         cluster: view.cluster.clone(),
@@ -205,6 +216,7 @@ pub fn plan(view: &View, hosts: &[String], playbook: &str, policy: Policy, steps
         system_account: view.system_account.is_some(),
         policy,
         steps,
+        hooks: Hooks::default(),
         turns,
     }
 }
@@ -285,6 +297,16 @@ mod tests {
         check(&view, &["n1", "n2", "n3"], &[("n2", 0), ("n1", 0), ("n3", 0)]);
         // Left out of the roll it blocks the others.
         check(&view, &["n1", "n3"], &[("n1", 1), ("n3", 1)]);
+    }
+
+    #[test]
+    fn nothing_speaks_against_looking() {
+        let mut view = cluster(&["n1", "n2", "n3"]);
+        view.servers[1].varz = Err(Failure::new(FailureKind::Refused, "refused"));
+        let gate = Step::Gate(crate::core::playbook::Gate::default());
+        let turns = |steps: Vec<Step>| plan(&view, &["n1".into()], "verify", policy(), steps).turns;
+        assert!(turns(vec![gate.clone()])[0].objections.is_empty());
+        assert!(!turns(vec![own_command("mend"), gate])[0].objections.is_empty());
     }
 
     #[test]

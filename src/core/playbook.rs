@@ -72,6 +72,11 @@ impl Step {
         }
     }
 
+    /// Whether it changes nothing anywhere.
+    pub fn only_looks(&self) -> bool {
+        matches!(self, Self::Gate(_) | Self::Settle(_) | Self::Http(_) | Self::Pause(_))
+    }
+
     /// Its kind, as written in a playbook.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -83,6 +88,38 @@ impl Step {
             Self::Run(_) => "run",
             Self::Http(_) => "http",
             Self::Pause(_) => "pause",
+        }
+    }
+}
+
+/// The operator's steps that belong to no turn.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hooks {
+    /// Done once before the first turn; on each host where they say so.
+    pub before: Vec<Step>,
+    /// Done once after the last turn.
+    pub after: Vec<Step>,
+    /// Done on the controller when the roll halts.
+    pub on_halt: Vec<Step>,
+}
+
+impl Hooks {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.all().next().is_none()
+    }
+
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &Step> {
+        self.before.iter().chain(&self.after).chain(&self.on_halt)
+    }
+
+    /// Those of one time.
+    pub fn at(&self, when: own_step::When) -> &[Step] {
+        match when {
+            own_step::When::Before => &self.before,
+            own_step::When::After => &self.after,
+            own_step::When::OnHalt => &self.on_halt,
         }
     }
 }

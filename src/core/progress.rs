@@ -7,6 +7,7 @@ use super::{
     assets::Assets,
     event::{Event, InDoubt},
     gate::{Baseline, Waiting},
+    own_step::When,
     plan::Plan,
     playbook::Step,
     safety::Objection,
@@ -24,6 +25,8 @@ pub struct Progress {
     pub cluster_key: String,
     /// Hosts whose turn ended well, in the order in which they were rolled.
     pub done: Vec<String>,
+    /// Hosts whose turn ended with a finding, where that does not hold up the others.
+    pub failed: Vec<String>,
     /// The turn under way.
     pub turn: Option<Turn>,
     /// What the next turn waits for.
@@ -36,6 +39,8 @@ pub struct Progress {
     pub attempts: BTreeMap<String, u32>,
     /// The operator's own commands, by host: what became of each so far.
     pub own: BTreeMap<String, BTreeMap<String, OwnCommand>>,
+    /// The step under way that belongs to no turn, with its host.
+    pub hook: Option<(String, String)>,
     /// How often the run was resumed.
     pub resumed: u32,
     /// It was resumed, and what became of the turn under way is not settled yet.
@@ -117,8 +122,10 @@ impl Progress {
                 self.inventory.clone_from(inventory);
                 (self.ended, self.stopping) = (None, false);
                 self.objections.clear();
+                self.failed.clear();
                 self.resumed += 1;
                 self.unsettled = self.turn.is_some();
+                self.hook = None;
                 for own in self.own.values_mut().flat_map(BTreeMap::values_mut) {
                     if own.stage == OwnStage::Begun {
                         own.stage = OwnStage::InDoubt;
@@ -154,11 +161,7 @@ impl Progress {
             }
             Event::StepStarted { host, step, .. } => {
                 self.objections.clear();
-                self.in_command(host, step, |own| {
-                    if own.stage != OwnStage::InDoubt {
-                        own.stage = OwnStage::Begun;
-                    }
-                });
+                self.begin_command(host, step);
                 self.in_turn(|turn| {
                     turn.stopped |= step == "stop";
                     turn.step = Some(step.clone());
@@ -187,6 +190,21 @@ impl Progress {
                 self.turn = None;
                 self.done.push(host.clone());
             }
+            Event::HookStarted { host, step, .. } => {
+                self.begin_command(host, step);
+                self.hook = Some((host.clone(), step.clone()));
+            }
+            Event::HookFinished { host, step, failed, tolerated, .. } => {
+                self.hook = None;
+                self.in_command(host, step, |own| {
+                    own.failures += u32::from(failed.is_some());
+                    own.stage = if failed.is_some() && !tolerated { OwnStage::Failed } else { OwnStage::Done };
+                });
+            }
+            Event::TurnFailed { halt } => {
+                self.turn = None;
+                self.failed.push(halt.host.clone());
+            }
             Event::Paused { .. } => {}
             Event::StopRequested { .. } => self.stopping = true,
             Event::Finished { .. }
@@ -213,7 +231,10 @@ impl Progress {
     pub fn untouched(&self) -> Vec<String> {
         let active = self.turn.as_ref().map(|turn| turn.host.as_str());
         let hosts = self.plan.iter().flat_map(|plan| &plan.turns).map(|turn| &turn.host);
-        hosts.filter(|host| !self.done.contains(host) && active != Some(host.as_str())).cloned().collect()
+        hosts
+            .filter(|host| !self.done.contains(host) && !self.failed.contains(host) && active != Some(host.as_str()))
+            .cloned()
+            .collect()
     }
 
     /// The step whose outcome is not recorded.
@@ -222,9 +243,17 @@ impl Progress {
         turn.step.as_ref().map(|step| InDoubt { host: turn.host.clone(), step: step.clone() })
     }
 
+    fn begin_command(&mut self, host: &str, step: &str) {
+        self.in_command(host, step, |own| {
+            if own.stage != OwnStage::InDoubt {
+                own.stage = OwnStage::Begun;
+            }
+        });
+    }
+
     /// Where `step` is a command of the operator's.
     fn in_command(&mut self, host: &str, step: &str, change: impl FnOnce(&mut OwnCommand)) {
-        let steps = self.plan.iter().flat_map(|plan| &plan.steps);
+        let steps = self.plan.iter().flat_map(|plan| plan.steps.iter().chain(plan.hooks.all()));
         if steps.into_iter().any(|known| matches!(known, Step::Run(run) if run.name == step)) {
             let none = OwnCommand { stage: OwnStage::Begun, failures: 0 };
             change(self.own.entry(host.to_owned()).or_default().entry(step.to_owned()).or_insert(none));
@@ -235,6 +264,11 @@ impl Progress {
         if let Some(turn) = &mut self.turn {
             change(turn);
         }
+    }
+
+    /// Whether nothing was begun on any host, nor a command of the operator's anywhere.
+    pub fn touched_nothing(&self) -> bool {
+        self.attempts.is_empty() && self.own.is_empty() && self.resumed == 0
     }
 
     /// Whether the run is over for good.
@@ -255,6 +289,7 @@ impl Progress {
                 when == "between turns" || (matches!(when, "between steps" | "in a step") && self.active(host))
             }
             Event::StepStarted { host, .. } => when == "between steps" && self.active(host),
+            Event::ApprovalAwaited { host, step, .. } if self.in_hook(host, step) => true,
             Event::Looked { host, step, .. }
             | Event::OwnStep { host, step, .. }
             | Event::ApprovalAwaited { host, step, .. }
@@ -262,6 +297,14 @@ impl Progress {
                 when == "in a step" && self.active(host) && self.step() == Some(step.as_str())
             }
             Event::TurnFinished { host, .. } => when == "between steps" && self.active(host),
+            Event::HookStarted { when: When::OnHalt, .. } => when != "before the run" && when != "after its end",
+            Event::HookStarted { .. } => when == "between turns",
+            Event::HookFinished { host, step, .. } => self.in_hook(host, step),
+            Event::TurnFailed { halt } => {
+                self.plan.as_ref().is_some_and(|plan| plan.only_looks())
+                    && matches!(when, "in a step" | "between steps")
+                    && self.active(&halt.host)
+            }
             Event::Resumed { .. } => self.plan.is_some() && !self.closed(),
             Event::Settled { host, .. } => when == "before its turn is settled" && self.active(host),
             Event::Aborted { .. } => self.plan.is_some() && !self.closed(),
@@ -283,6 +326,10 @@ impl Progress {
             (Some(_), Some(turn), None) if turn.step.is_some() => "in a step",
             (Some(_), Some(_), None) => "between steps",
         }
+    }
+
+    fn in_hook(&self, host: &str, step: &str) -> bool {
+        self.hook.as_ref().is_some_and(|(of, name)| of == host && name == step)
     }
 
     fn active(&self, host: &str) -> bool {

@@ -88,21 +88,28 @@ impl Reporter for Bars {
                 let first = objections.first().map(ToString::to_string).unwrap_or_default();
                 self.step(format!("{host}  not safe yet: {first}"));
             }
-            Event::TurnFinished { .. } => {
-                self.turns.set_position(progress.done.len() as u64);
+            Event::TurnFinished { .. } | Event::TurnFailed { .. } => {
+                self.turns.set_position((progress.done.len() + progress.failed.len()) as u64);
                 self.step("observing the cluster".into());
             }
             Event::Paused { .. } => self.step("pausing".into()),
             // Nothing may draw over what the operator types.
             Event::ApprovalAwaited { .. } => self.multi.set_draw_target(ProgressDrawTarget::hidden()),
-            Event::StepFinished { .. } if self.multi.is_hidden() => {
+            Event::HookStarted { host, step, .. } => self.step(format!("{host}  {step}").trim().to_owned()),
+            Event::StepFinished { .. } | Event::HookFinished { .. } if self.multi.is_hidden() => {
                 self.multi.set_draw_target(ProgressDrawTarget::stderr());
             }
             _ => {}
         }
         if let Some((tone, host, text)) = words::line(event)
             && (matches!(tone, Tone::Good | Tone::Bad)
-                || matches!(event, Event::StopRequested { .. } | Event::OwnStep { .. } | Event::ApprovalAwaited { .. }))
+                || matches!(
+                    event,
+                    Event::StopRequested { .. }
+                        | Event::OwnStep { .. }
+                        | Event::HookFinished { .. }
+                        | Event::ApprovalAwaited { .. }
+                ))
         {
             self.println(&timed(envelope.at, &self.zone, tone, &host, &text));
         }

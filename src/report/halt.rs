@@ -13,7 +13,11 @@ const LABEL: Style = Style::new().bold();
 /// The whole text, with escape codes; the stream that prints it strips them where they don't belong.
 pub fn render(halt: &Halt) -> String {
     let mut out = String::new();
-    let word = if halt.touched() { "halted" } else { "refused" };
+    let word = match halt.cause {
+        Cause::NotPassed { .. } => "not passed",
+        _ if halt.touched() => "halted",
+        _ => "refused",
+    };
     // Writing to a String can't fail.
     let _ = writeln!(out, "{TITLE}{word}{TITLE:#}: {} [{}]", title(halt), halt.cause.code());
     cause(&mut out, halt);
@@ -41,7 +45,9 @@ fn cause(out: &mut String, halt: &Halt) {
         }
         Cause::DataShort { streams } => streams.iter().for_each(|stream| section(out, "short", stream)),
         Cause::StoreEmpty { line } => section(out, "it said", line),
-        Cause::ChangeFailed { output, .. } | Cause::OwnStepFailed { output, .. } if !output.is_empty() => {
+        Cause::ChangeFailed { output, .. } | Cause::OwnStepFailed { output, .. } | Cause::HookFailed { output, .. }
+            if !output.is_empty() =>
+        {
             lines(out, "it said", output.lines())
         }
         _ => {}
@@ -50,7 +56,7 @@ fn cause(out: &mut String, halt: &Halt) {
         let text = format!("{} (for {})", waiting.reason, span(waiting.for_ms));
         section(out, waiting.condition.name(), &text);
     }
-    if halt.touched() {
+    if halt.touched() && !matches!(halt.cause, Cause::HookFailed { .. }) {
         section(out, "waited", &format!("{} in the {}", span(halt.after_ms), halt.step));
     }
 }

@@ -90,6 +90,14 @@ pub fn line(event: &Event) -> Option<(Tone, String, String)> {
             let text = format!("done in {}, not ready for {}{version}", span(*took_ms), span(*unready_ms));
             say(Tone::Good, host, text)
         }
+        Event::HookStarted { .. } => None,
+        Event::HookFinished { when, host, step, failed: None, .. } => {
+            say(Tone::Plain, host, format!("`{step}` {} went well", when.words()))
+        }
+        Event::HookFinished { when, host, step, failed: Some(failed), .. } => {
+            say(Tone::Wait, host, format!("`{step}` {} failed: {failed}", when.words()))
+        }
+        Event::TurnFailed { halt } => say(Tone::Bad, &halt.host, title(halt)),
         Event::Paused { for_ms } => say(Tone::Plain, "", format!("pausing for {}", span(*for_ms))),
         Event::StopRequested { signal, at_once: false } => {
             let text = format!("{signal}: stopping at the next safe point; once more stops at once");

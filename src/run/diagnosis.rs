@@ -32,6 +32,7 @@ pub(super) struct Before {
     health: Vec<HealthError>,
     boot: Option<String>,
     had_state: bool,
+    looks: bool,
 }
 
 impl Before {
@@ -43,12 +44,17 @@ impl Before {
         let member =
             |group: &crate::core::assets::Group| group.members.iter().any(|one| one.server == server.server_name);
         let had_state = view.assets.as_ref().is_some_and(|assets| assets.groups.iter().any(member));
-        Self { health, boot, had_state }
+        Self { health, boot, had_state, looks: false }
+    }
+
+    /// The same where nothing is going to be touched: what its last start was like does not matter.
+    pub(super) fn looked_at(self) -> Self {
+        Self { looks: true, had_state: false, ..self }
     }
 
     fn context(&self, since: Option<Timestamp>) -> Context {
         Context {
-            purpose: Purpose::Halt,
+            purpose: if self.looks { Purpose::Look } else { Purpose::Halt },
             health_before: self.health.clone(),
             boot_before: self.boot.clone(),
             started: since,

@@ -7,6 +7,7 @@ pub mod diagnosis;
 mod doom;
 mod drain;
 mod gate;
+mod hooks;
 mod lock;
 mod own_step;
 mod recorder;

@@ -13,8 +13,9 @@ use crate::{
     core::{
         event::Event,
         halt::Cause,
-        own_step::{Fact, Facts, Http, OUTPUT_KEPT, OnFailure, Pause, Place, Run, Until, environment},
+        own_step::{Fact, Facts, Http, OUTPUT_KEPT, OnFailure, Pause, Run, Until, environment},
         progress::OwnStage,
+        view::Seen,
     },
     fleet::{Action, Change, Command, Ended, Fleet},
 };
@@ -23,9 +24,9 @@ use crate::{
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What failed, and what was printed or answered.
-struct Outcome {
-    failed: Option<String>,
-    output: String,
+pub(super) struct Outcome {
+    pub(super) failed: Option<String>,
+    pub(super) output: String,
 }
 
 /// What the steps of this turn may know of it.
@@ -63,7 +64,62 @@ fn in_doubt<F: Fleet>(roller: &Roller<'_, F>, host: &str, step: &str) -> bool {
     own.is_some_and(|own| own.stage == OwnStage::InDoubt)
 }
 
-/// Runs a command.
+/// Runs a command on a host, or on the controller where there is no id for a change.
+///
+/// # Errors
+/// The outer: the roll stops. The inner: contact with the host is lost, and whether it was carried out is not known.
+pub(super) async fn command<F: Fleet>(
+    roller: &mut Roller<'_, F>,
+    host: &str,
+    passage: Option<&Passage>,
+    facts: &Facts,
+    step: &Run,
+    change: Option<String>,
+) -> Result<Result<Outcome, Cause>, Stop> {
+    let own = step.environment.iter().map(|(name, text)| (name.clone(), text.render(facts)));
+    let command = Command {
+        argv: step.command.iter().map(|word| word.render(facts)).collect(),
+        environment: environment(facts).chain(own).collect(),
+    };
+    let ended = match change {
+        Some(id) => {
+            let change = Change { id, what: Action::Run { command, privileged: step.privileged }, limit: step.timeout };
+            match turn::attempt(roller, host, passage, &change).await?.1 {
+                Ok(None) => {
+                    Err("it was begun, and died without leaving a result: the host was rebooted, or it was killed"
+                        .into())
+                }
+                Ok(Some(ended)) => Ok(ended),
+                Err(cause) => return Ok(Err(cause)),
+            }
+        }
+        None if in_doubt(roller, host, &step.name) => {
+            Err("it was under way when its controller died: whether it took effect is not known".into())
+        }
+        None => {
+            let fleet = roller.fleet;
+            roller.attend(fleet.run_here(&command, step.timeout)).await?.map_err(|failure| failure.to_string())
+        }
+    };
+    Ok(Ok(Outcome::of(ended, step.timeout)))
+}
+
+impl Outcome {
+    /// How a command ended that had that long.
+    pub(super) fn of(ended: Result<Ended, String>, limit: Duration) -> Self {
+        match ended {
+            Ok(Ended { status: 0, output }) => Self { failed: None, output },
+            Ok(Ended { status: Ended::TIMED_OUT, output }) => {
+                let failed = format!("it had not ended after {} s, and was ended", limit.as_secs_f64());
+                Self { failed: Some(failed), output }
+            }
+            Ok(Ended { status, output }) => Self { failed: Some(format!("exit status {status}")), output },
+            Err(failed) => Self { failed: Some(failed), output: String::new() },
+        }
+    }
+}
+
+/// Runs a command of a turn.
 pub(super) async fn run<F: Fleet>(
     roller: &mut Roller<'_, F>,
     passage: &mut Passage,
@@ -71,71 +127,51 @@ pub(super) async fn run<F: Fleet>(
     change: Option<String>,
 ) -> Result<(), Stop> {
     let facts = facts(roller, passage);
-    let own = step.environment.iter().map(|(name, text)| (name.clone(), text.render(&facts)));
-    let command = Command {
-        argv: step.command.iter().map(|word| word.render(&facts)).collect(),
-        environment: environment(&facts).chain(own).collect(),
-    };
-    let ended = match (step.on, change) {
-        (Place::Host, Some(id)) => {
-            let change = Change { id, what: Action::Run { command, privileged: step.privileged }, limit: step.timeout };
-            turn::attempt(roller, passage, &change).await?.1.and_then(|ended| {
-                let lost = "it was begun, and died without leaving a result: the host was rebooted, or it was killed";
-                ended.ok_or_else(|| Cause::OwnStepFailed { failed: lost.into(), output: String::new() })
-            })
-        }
-        _ if in_doubt(roller, &passage.host, &step.name) => {
-            let failed = "it was under way when its controller died: whether it took effect is not known";
-            Err(Cause::OwnStepFailed { failed: failed.into(), output: String::new() })
-        }
-        _ => {
-            let fleet = roller.fleet;
-            let ended = roller.attend(fleet.run_here(&command, step.timeout)).await?;
-            ended.map_err(|failure| Cause::OwnStepFailed { failed: failure.to_string(), output: String::new() })
-        }
-    };
-    let outcome = match ended {
-        Ok(Ended { status: 0, output }) => Outcome { failed: None, output },
-        Ok(Ended { status: Ended::TIMED_OUT, output }) => {
-            let failed = format!("it had not ended after {} s, and was ended", step.timeout.as_secs_f64());
-            Outcome { failed: Some(failed), output }
-        }
-        Ok(Ended { status, output }) => Outcome { failed: Some(format!("exit status {status}")), output },
-        Err(Cause::OwnStepFailed { failed, output }) => Outcome { failed: Some(failed), output },
-        // Contact with the host is no matter of the step: whether it was carried out is not known.
-        Err(cause) => return Err(turn::halt(roller, passage, &step.name, cause).await),
-    };
-    conclude(roller, passage, &step.name, step.on_failure, outcome).await
+    match command(roller, &passage.host, Some(&*passage), &facts, step, change).await? {
+        Ok(outcome) => conclude(roller, passage, &step.name, step.on_failure, outcome).await,
+        Err(cause) => Err(turn::halt(roller, passage, &step.name, cause).await),
+    }
 }
 
 /// Asks until the answer is right, or the time for it is over.
-pub(super) async fn http<F: Fleet>(roller: &mut Roller<'_, F>, passage: &mut Passage, step: &Http) -> Result<(), Stop> {
-    let facts = facts(roller, passage);
-    let url = step.url.render(&facts);
-    let contains = step.contains.as_ref().map(|text| text.render(&facts));
+pub(super) async fn request<F: Fleet>(
+    roller: &mut Roller<'_, F>,
+    host: &str,
+    facts: &Facts,
+    step: &Http,
+) -> Result<Outcome, Stop> {
     let fleet = roller.fleet;
     let began = Instant::now();
-    let outcome = loop {
-        let answer = roller.attend(fleet.get(&passage.host, step.on, &url, step.timeout)).await?;
-        let (failed, body) = match answer {
-            Err(failure) => (Some(failure.to_string()), String::new()),
-            Ok((status, body)) if status != step.status => {
-                (Some(format!("{url}: status {status}, not {}", step.status)), body)
-            }
-            Ok((_, body)) => match &contains {
-                Some(text) if !body.contains(text) => {
-                    (Some(format!("{url}: the answer does not contain `{text}`")), body)
-                }
-                _ => (None, body),
-            },
-        };
-        if failed.is_none() || began.elapsed() >= step.within {
-            // The answer matters where it was wrong.
-            let output = if failed.is_some() { tail(&body) } else { String::new() };
-            break Outcome { failed, output };
+    let url = step.url.render(facts);
+    loop {
+        let outcome = judged(roller.attend(fleet.get(host, step.on, &url, step.timeout)).await?, &url, facts, step);
+        if outcome.failed.is_none() || began.elapsed() >= step.within {
+            return Ok(outcome);
         }
         roller.attend(sleep(ASK_AGAIN.min(step.within.saturating_sub(began.elapsed())))).await?;
-    };
+    }
+}
+
+/// Whether an answer is right. It is kept where it is wrong.
+pub(super) fn judged(answer: Seen<(u16, String)>, url: &str, facts: &Facts, step: &Http) -> Outcome {
+    let contains = step.contains.as_ref().map(|text| text.render(facts));
+    let wrong = |failed: String, body: &str| Outcome { failed: Some(failed), output: tail(body) };
+    match answer {
+        Err(failure) => wrong(failure.to_string(), ""),
+        Ok((status, body)) if status != step.status => {
+            wrong(format!("{url}: status {status}, not {}", step.status), &body)
+        }
+        Ok((_, body)) => match contains {
+            Some(text) if !body.contains(&text) => wrong(format!("{url}: the answer does not contain `{text}`"), &body),
+            _ => Outcome { failed: None, output: String::new() },
+        },
+    }
+}
+
+/// A check over HTTP in a turn.
+pub(super) async fn http<F: Fleet>(roller: &mut Roller<'_, F>, passage: &mut Passage, step: &Http) -> Result<(), Stop> {
+    let facts = facts(roller, passage);
+    let outcome = request(roller, &passage.host, &facts, step).await?;
     conclude(roller, passage, &step.name, step.on_failure, outcome).await
 }
 

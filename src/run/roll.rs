@@ -5,9 +5,10 @@ use std::time::Duration;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
+    OBSERVE_TIMEOUT,
     approval::{Answer, Ask},
     diagnosis::{self, Before},
-    lock,
+    hooks, lock,
     recorder::{RecordError, Recorder},
     resume::{self, Resume},
     shutdown::{Wish, Wishes},
@@ -20,6 +21,7 @@ use crate::{
         halt::{Cause, Halt, Serving},
         lock::LockRefusal,
         millis, order,
+        own_step::When,
         plan::{Plan, Turn},
         safety::{self, Candidate, Objection},
         view::View,
@@ -100,7 +102,7 @@ pub async fn roll<F: Fleet>(fleet: &F, run: Run, recorder: &mut Recorder, wishes
     };
     let end = match end {
         Ok(()) => Ok(roller.finish()),
-        Err(Stop::Halt(halt)) => Ok(roller.halted(*halt)),
+        Err(Stop::Halt(halt)) => roller.halt_is_told(*halt).await,
         Err(Stop::Wish) => Ok(roller.interrupted()),
         Err(Stop::Record(error)) => Err(error),
     };
@@ -141,6 +143,7 @@ pub(super) struct Roller<'a, F> {
 impl<F: Fleet> Roller<'_, F> {
     async fn turns(&mut self) -> Result<(), Stop> {
         self.begin().await?;
+        hooks::carry_out(self, When::Before).await?;
         let of = self.run.plan.turns_allowed();
         let done = self.recorder.progress().done.clone();
         let mut remaining = self.run.plan.turns.clone();
@@ -151,11 +154,18 @@ impl<F: Fleet> Roller<'_, F> {
                 self.record(Event::Paused { for_ms: millis::of(pause) })?;
                 self.sleep_at_safe_point(pause).await?;
             }
-            let (turn, view) = self.next_safe(&mut remaining).await?;
+            let looks = self.run.plan.only_looks();
+            let (turn, view) =
+                if looks { self.next_seen(&mut remaining).await? } else { self.next_safe(&mut remaining).await? };
             // The view has the candidate: the plan was made from the same inventory.
             let Some(server) = view.server(&turn.host) else { continue };
-            let baseline = Baseline::of(server).within(&view);
-            self.before = Before::of(&view, &turn.host);
+            let mut baseline = Baseline::of(server).within(&view);
+            if looks {
+                // No restart of ours has to be told from what stood before: all that is wrong counts.
+                baseline.errors.clear();
+            }
+            let before = Before::of(&view, &turn.host);
+            self.before = if looks { before.looked_at() } else { before };
             let (host, why) = (turn.host.clone(), turn.why.clone());
             self.record(Event::TurnStarted {
                 host,
@@ -166,9 +176,29 @@ impl<F: Fleet> Roller<'_, F> {
                 before: view.assets.as_ref().map(|assets| Box::new(assets.only(&turn.server_name))),
                 consented: turn.consented.clone(),
             })?;
-            turn::take(self, &turn, baseline, view.assets).await?;
+            match turn::take(self, &turn, baseline, view.assets).await {
+                Err(Stop::Halt(halt)) if looks && halt.cause.is_of_the_server() => {
+                    self.record(Event::TurnFailed { halt })?
+                }
+                ended => ended?,
+            }
         }
-        Ok(())
+        hooks::carry_out(self, When::After).await?;
+        let failed = self.recorder.progress().failed.clone();
+        if failed.is_empty() {
+            return Ok(());
+        }
+        let next = vec![self.run.status.clone()];
+        Err(Stop::Halt(Box::new(self.halt_here(Cause::NotPassed { hosts: failed, of }, next))))
+    }
+
+    /// The next turn where nothing will be changed.
+    async fn next_seen(&mut self, remaining: &mut Vec<Turn>) -> Result<(Turn, View), Stop> {
+        self.safe_point()?;
+        let turn = remaining.remove(0);
+        let fleet = self.fleet;
+        let view = self.attend(fleet.observe_assets(std::slice::from_ref(&turn.host), OBSERVE_TIMEOUT)).await?;
+        Ok((turn, view))
     }
 
     /// The first event of this controller, and the turn that another one left.
@@ -309,7 +339,7 @@ impl<F: Fleet> Roller<'_, F> {
     /// Nothing was touched: begin again. Else: go on.
     fn go_on(&self) -> &str {
         let progress = self.recorder.progress();
-        if progress.attempts.is_empty() && progress.resumed == 0 { &self.run.again } else { &self.run.go_on }
+        if progress.touched_nothing() { &self.run.again } else { &self.run.go_on }
     }
 
     fn finish(&mut self) -> Result<Outcome, RecordError> {
@@ -320,9 +350,26 @@ impl<F: Fleet> Roller<'_, F> {
         Ok(Outcome::Finished)
     }
 
+    /// The operator hears of a halt before it is recorded as the end. One that came before anything was touched is none.
+    async fn halt_is_told(&mut self, halt: Halt) -> Result<Result<Outcome, RecordError>, RecordError> {
+        if !self.recorder.progress().touched_nothing()
+            && let Err(Stop::Record(error)) = hooks::on_halt(self, &halt).await
+        {
+            return Err(error);
+        }
+        Ok(self.halted(halt))
+    }
+
+    /// A halt at a step that belongs to no turn.
+    pub(super) fn halt_outside(&self, host: &str, step: &str, cause: Cause) -> Stop {
+        let next = vec![cause.remedy(host)];
+        let halt = self.halt_here(cause, next);
+        Stop::Halt(Box::new(Halt { host: host.to_owned(), step: step.to_owned(), ..halt }))
+    }
+
     fn halted(&mut self, halt: Halt) -> Result<Outcome, RecordError> {
         let halt = Box::new(halt);
-        if self.recorder.progress().attempts.is_empty() && self.recorder.progress().resumed == 0 {
+        if self.recorder.progress().touched_nothing() {
             self.record(Event::Refused { halt: halt.clone() })?;
             return Ok(Outcome::Refused(halt));
         }
@@ -350,7 +397,7 @@ impl<F: Fleet> Roller<'_, F> {
     }
 
     /// Stops here if the operator wishes so: nothing is under way.
-    fn safe_point(&mut self) -> Result<(), Stop> {
+    pub(super) fn safe_point(&mut self) -> Result<(), Stop> {
         self.must_have_lock()?;
         if let Some(detail) = self.recorder.strained() {
             return Err(Stop::Halt(Box::new(self.halt_here(Cause::JournalFull { detail }, Vec::new()))));
@@ -380,7 +427,8 @@ impl<F: Fleet> Roller<'_, F> {
         let progress = self.recorder.progress();
         let untouched = progress.untouched();
         let turn = progress.turn.as_ref();
-        let host = turn.map(|turn| turn.host.clone()).or_else(|| untouched.first().cloned());
+        let host =
+            turn.map(|turn| turn.host.clone()).or_else(|| progress.failed.first().or(untouched.first()).cloned());
         let step = turn.map(|turn| turn.step.clone().unwrap_or_else(|| "turn".into()));
         next.push(format!("go on with: {}", self.go_on()));
         Halt {

@@ -288,7 +288,7 @@ async fn carry_out<F: Fleet>(
     change: &Change,
     step: &str,
 ) -> Result<(), Stop> {
-    let (began, ended) = attempt(roller, passage, change).await?;
+    let (began, ended) = attempt(roller, &passage.host, Some(&*passage), change).await?;
     passage.started = began;
     let cause = match ended {
         // A lost change is judged by what follows: the service's state after a stop, the gate after a start.
@@ -304,20 +304,25 @@ async fn carry_out<F: Fleet>(
 /// knowing more.
 pub(super) type Attempt = (Option<Timestamp>, Result<Option<Ended>, Cause>);
 
-/// Begins a change and waits for its end, over as many connections as it takes.
+/// Begins a change and waits for its end, over as many connections as it takes. Outside a turn there is no passage.
 pub(super) async fn attempt<F: Fleet>(
     roller: &mut Roller<'_, F>,
-    passage: &Passage,
+    host: &str,
+    passage: Option<&Passage>,
     change: &Change,
 ) -> Result<Attempt, Stop> {
-    let (fleet, host) = (roller.fleet, passage.host.as_str());
+    let fleet = roller.fleet;
     let begun = Instant::now();
     let mut contact = Contact::new();
     // A turn that was left may have asked for it before.
-    let mut asked = passage.left;
+    let mut asked = passage.is_some_and(|passage| passage.left);
     let cause = loop {
         let again = std::mem::replace(&mut asked, true);
-        let may_begin = if again { asked_again(roller, passage, change).await? } else { Ok(true) };
+        let may_begin = match passage {
+            Some(passage) if again => asked_again(roller, passage, change).await?,
+            // Of a command of the operator's the host itself knows whether it was begun, over a reboot too.
+            _ => Ok(true),
+        };
         let changed = match may_begin {
             Ok(true) => roller.attend(fleet.change(host, change, CHANGE_POLL.min(change.limit))).await?,
             Ok(false) => return Ok((None, Ok(None))),

@@ -28,8 +28,30 @@ fn own_steps() {
     an_answer_is_waited_for(&lab);
     approvals(&lab);
     nothing_is_done_twice(&lab);
+    before_after_and_on_halt(&lab);
     lab.all_healthy();
     assert_eq!(lab.server_ids(), before);
+    all_are_looked_at(&lab);
+}
+
+/// A server that does not pass does not hold up the others, and what it leaves is in nobody's way.
+fn all_are_looked_at(lab: &Lab) {
+    let first = lab.plan(&lab.inventory()).remove(0);
+    lab.root(&first, "systemctl stop nats-server");
+    let file = lab.write("look.yaml", "name: look\nturn: [{gate: {looks: 1, deadline: 4s}}]\n");
+    let ended = lab.rollgate(&["run", &file, "-i", &lab.inventory(), "--yes"]);
+    ended.exits(4).journal_is_whole().halt("not-passed");
+    // The others miss their route to it.
+    let failed = ended.of("turn-failed");
+    assert_eq!(failed.len(), 3, "{ended}");
+    assert_eq!(
+        (&failed[0]["halt"]["host"], &failed[0]["halt"]["cause"]),
+        (&first.as_str().into(), &"process-gone".into())
+    );
+    ended.says(&["3 of 3 servers did not pass", &format!("rollgate resume -i {}", lab.inventory())]);
+    lab.root(&first, "systemctl start nats-server");
+    lab.all_healthy();
+    lab.plainly(&["run", "verify", "-i", &lab.inventory(), "--yes"]).exits(0);
 }
 
 fn they_know_their_turn(lab: &Lab) {
@@ -83,7 +105,9 @@ fn what_hangs_is_ended(lab: &Lab) {
 fn an_answer_is_waited_for(lab: &Lab) {
     let steps = "  - http: {url: 'http://127.0.0.1:9/', on: host, within: 1500ms}\n";
     let ended = lab.rollgate(&["run", &playbook(lab, steps), "-i", &lab.inventory(), "--yes"]);
-    ended.exits(4).journal_is_whole().halt("own-step-failed");
+    // It changes nothing: every server is asked.
+    ended.exits(4).journal_is_whole().halt("not-passed");
+    assert_eq!(ended.of("turn-failed").len(), 3, "{ended}");
     ended.says(&["http://127.0.0.1:9/ on the host"]);
 }
 
@@ -151,4 +175,47 @@ fn nothing_is_done_twice(lab: &Lab) {
             assert_eq!(counts(), once, "{instant}: {ended}");
         }
     }
+}
+
+/// Before the first turn on each host, after the last, and on halt; what is over is not done again by whoever goes on.
+fn before_after_and_on_halt(lab: &Lab) {
+    let (told, ready) = (lab.file("told"), lab.file("green"));
+    let text = format!(
+        r#"name: hooks
+before:
+  - run: {{name: stage, on: host, command: [sh, -c, 'echo "$ROLLGATE_HOST" >>/tmp/staged']}}
+  - run: {{name: begin, command: [sh, -c, 'echo "begin $ROLLGATE_CLUSTER" >>{told}']}}
+turn:
+  - run: {{name: green, command: [test, -e, {ready}], on: controller}}
+  - gate: {{looks: 1}}
+after:
+  - run: {{name: end, command: [sh, -c, 'echo end >>{told}']}}
+on_halt:
+  - run: {{name: page, command: [sh, -c, 'echo "halt $1: $2" >>{told}; echo no answer; exit 3', page, "{{{{ host }}}}", "{{{{ cause }}}}"]}}
+"#
+    );
+    let (file, inventory) = (lab.write("hooks.yaml", &text), lab.inventory());
+    let run = ["run", &file, "-i", &inventory, "--yes", "--host", "h1", "--host", "h2"];
+    let lines = || std::fs::read_to_string(&told).unwrap_or_default();
+    let ended = lab.rollgate(&run);
+    ended.exits(4).journal_is_whole().halt("own-step-failed");
+    let halted = &ended.of("turn-started")[0]["host"].as_str().expect("a host").to_owned();
+    let page = format!("halt {halted}: the step `green` of {halted} failed: exit status 1");
+    let cluster = ended.of("run-started")[0]["plan"]["cluster"].as_str().expect("a cluster");
+    assert_eq!(lines(), format!("begin {cluster}\n{page}\n"), "{ended}");
+    ended.says(&["`page` on halt failed: exit status 3"]);
+    let staged = |host| lab.root(host, "cat /tmp/staged 2>/dev/null || true");
+    assert_eq!((staged("h1"), staged("h2"), staged("h3")), ("h1\n".into(), "h2\n".into(), String::new()), "{ended}");
+
+    std::fs::write(&ready, "").expect("a file");
+    lab.plainly(&["resume", "-i", &inventory, "--yes"]).exits(0).terminal("finished");
+    assert_eq!(lines(), format!("begin {cluster}\n{page}\nend\n"));
+    assert_eq!((staged("h1"), staged("h2")), ("h1\n".into(), "h2\n".into()));
+
+    // What fails before anything else was done stops the roll there.
+    let text = text.replace("echo \"$ROLLGATE_HOST\" >>/tmp/staged", "echo no room >&2; exit 5");
+    let ended = lab.rollgate(&["run", &lab.write("hooks.yaml", &text), "-i", &inventory, "--yes"]);
+    ended.exits(4).journal_is_whole().halt("hook-failed");
+    ended.says(&["the step `stage` before the roll failed on", "exit status 5", "no room"]);
+    assert!(ended.of("turn-started").is_empty(), "{ended}");
 }

@@ -1,5 +1,6 @@
 //! The playbook: what is done to each server, in which order, and how long each part may take.
 
+mod hooks;
 mod order;
 mod own_step;
 mod parameters;
@@ -11,7 +12,7 @@ mod types;
 use std::path::Path;
 
 pub use parameters::{Given, Parameter, ParameterErrors, ParameterKind};
-pub use types::{Drain, Gate, OrderRule, Playbook, PlaybookSource, Policy, Settle, Start, Step, Stop};
+pub use types::{Drain, Gate, Hooks, OrderRule, Playbook, PlaybookSource, Policy, Settle, Start, Step, Stop};
 
 use super::check::Checker;
 use super::error::ConfigErrors;
@@ -87,6 +88,7 @@ impl Playbook {
                     parameters: parameters.declared,
                     policy: parts.policy,
                     turn: parts.turn,
+                    hooks: parts.hooks,
                     source,
                     digest: source::digest(text),
                 };

@@ -5,7 +5,7 @@ use super::types::Step;
 use crate::config::check::Checker;
 use crate::config::error::Mistake;
 use crate::config::yaml::Span;
-use crate::core::own_step::{Pause, Until};
+use crate::core::own_step::{Fact, Pause, Place, Run, Until};
 
 /// What must come before and after a step, if it is there at all.
 struct Rule {
@@ -55,6 +55,15 @@ pub(super) fn check(steps: &[(Step, Span)], is_whole: bool, checker: &mut Checke
                 Mistake::at(*span, "the server would be down for as long as nobody answers")
                     .related(*stop, "stopped here")
                     .help("ask before the `stop`, or after the `gate`"),
+            );
+        }
+        let of_a_turn: Vec<Fact> = Fact::ALL.into_iter().filter(|fact| *fact != Fact::Cause).collect();
+        super::hooks::unknown_facts(step, *span, &of_a_turn, checker);
+        let guards = |(step, _): &(Step, Span)| matches!(step, Step::Gate(_) | Step::Settle(_));
+        if matches!(step, Step::Run(Run { on: Place::Host, .. })) && is_whole && !after.iter().any(guards) {
+            checker.note(
+                Mistake::at(*span, "nothing sees what this did to the server before the next one is touched")
+                    .help("put it above the `gate` or the `settle`"),
             );
         }
         let Some(rule) = RULES.iter().find(|rule| rule.step == name) else {

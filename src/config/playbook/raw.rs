@@ -26,6 +26,13 @@ pub(crate) struct RawPlaybook {
     pub parameters: Option<Spanned<Ordered<Spanned<RawParameter>>>>,
     /// What holds between turns.
     pub policy: Option<Spanned<RawPolicy>>,
+    /// Steps of your own that are done once before the first turn: `run` on the controller or, with `on: host`, on each host that
+    /// will be rolled; `http`; `pause`.
+    pub before: Option<Spanned<Vec<Spanned<RawStep>>>>,
+    /// The same after the last turn.
+    pub after: Option<Spanned<Vec<Spanned<RawStep>>>>,
+    /// What is done on the controller when the roll halts: `run` and `http`. What fails then is only told.
+    pub on_halt: Option<Spanned<Vec<Spanned<RawStep>>>>,
     /// The steps of one server's turn, in order.
     #[schemars(required, length(min = 1))]
     pub turn: Option<Spanned<Vec<Spanned<RawStep>>>>,

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::raw::{RawDrain, RawGate, RawPlaybook, RawPolicy, RawSettle, RawStep};
-use super::types::{Drain, Gate, OrderRule, Policy, Settle, Start, Step, Stop};
-use super::{order, own_step};
+use super::types::{Drain, Gate, Hooks, OrderRule, Policy, Settle, Start, Step, Stop};
+use super::{hooks, order, own_step};
 use crate::config::check::Checker;
 use crate::config::duration;
 use crate::config::error::Mistake;
@@ -21,6 +21,7 @@ pub(super) struct Parts {
     pub description: String,
     pub policy: Policy,
     pub turn: Vec<Step>,
+    pub hooks: Hooks,
 }
 
 /// What `raw` says; what is wrong goes to `checker`, and has its default in the result.
@@ -34,11 +35,14 @@ pub(super) fn resolve(raw: &Spanned<RawPlaybook>, checker: &mut Checker) -> Part
         checker.name("playbook", &name.value, name.span);
     }
     let policy = playbook.policy.as_ref();
+    let turn = resolve_turn(raw, checker);
+    let hooks = hooks::resolve(playbook, &turn, checker);
     Parts {
         name: playbook.name.as_ref().map(|name| name.value.clone()).unwrap_or_default(),
         description: playbook.description.as_deref().unwrap_or_default().trim().to_owned(),
         policy: policy.map(|policy| resolve_policy(&policy.value, checker)).unwrap_or_default(),
-        turn: resolve_turn(raw, checker),
+        turn,
+        hooks,
     }
 }
 
@@ -61,7 +65,7 @@ fn resolve_turn(raw: &Spanned<RawPlaybook>, checker: &mut Checker) -> Vec<Step> 
     steps.into_iter().map(|(step, _)| step).collect()
 }
 
-fn resolve_step(raw: &RawStep, span: Span, checker: &mut Checker) -> Step {
+pub(super) fn resolve_step(raw: &RawStep, span: Span, checker: &mut Checker) -> Step {
     match raw {
         RawStep::Drain(raw) => Step::Drain(match raw {
             Some(raw) => resolve_drain(raw, checker),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Parameter;
 
-pub use crate::core::playbook::{Drain, Gate, OrderRule, Policy, Settle, Start, Step, Stop};
+pub use crate::core::playbook::{Drain, Gate, Hooks, OrderRule, Policy, Settle, Start, Step, Stop};
 
 /// What is done to each server of a cluster, one server at a time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,8 @@ pub struct Playbook {
     /// The steps of one server's passage, in order; never empty, and in an order that leaves no
     /// server down or unguarded.
     pub turn: Vec<Step>,
+    /// What is done before, after and on halt.
+    pub hooks: Hooks,
     /// Where it was read from.
     pub source: PlaybookSource,
     /// Stable hash of the text in hex, as [`Inventory::digest`](crate::config::Inventory::digest).

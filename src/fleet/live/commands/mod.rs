@@ -228,6 +228,7 @@ const RECORD: &str = r#"
 id=$1
 if [ "$(id -u)" = 0 ]; then base=/run/rollgate; else base=${XDG_STATE_HOME:-$HOME/.local/state}/rollgate; fi
 dir=$base/$id
+if [ ! -d "$dir" ] && [ "$(id -u)" = 0 ]; then dir=/var/lib/rollgate/steps/$id; fi
 if [ ! -d "$dir/claim" ]; then echo "record=none"; fi
 if [ -e "$dir/pid" ] && read -r pid <"$dir/pid" && ! kill -0 "$pid" 2>/dev/null && [ ! -e "$dir/status" ]; then echo "lost=yes"; fi
 if [ -e "$dir/began" ]; then echo "began=$(cat "$dir/began")"; fi

@@ -1,0 +1,133 @@
+//! The operator's steps before the first turn, after the last, and on halt.
+
+use tokio::time::sleep;
+
+use super::{
+    approval::Answer,
+    own_step::{self, Outcome},
+    roll::{Roller, Stop},
+};
+use crate::{
+    core::{
+        event::Event,
+        halt::{Cause, Halt},
+        own_step::{Fact, Facts, OnFailure, Pause, Place, Run, Until, When, environment},
+        playbook::Step,
+        progress::OwnStage,
+    },
+    fleet::{Command, Fleet},
+};
+
+/// Carries out the steps of one time, but those that are over already.
+pub(super) async fn carry_out<F: Fleet>(roller: &mut Roller<'_, F>, when: When) -> Result<(), Stop> {
+    for step in roller.run.plan.hooks.at(when).to_vec() {
+        let on_hosts = matches!(&step, Step::Run(Run { on: Place::Host, .. }));
+        let hosts = if on_hosts { hosts(roller) } else { vec![String::new()] };
+        for host in hosts {
+            let own = roller.recorder.progress().own.get(&host).and_then(|steps| steps.get(step.name()));
+            if own.is_none_or(|own| own.stage != OwnStage::Done) {
+                one(roller, when, &step, host).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The hosts that this run rolls.
+fn hosts<F: Fleet>(roller: &Roller<'_, F>) -> Vec<String> {
+    let plan = &roller.run.plan;
+    plan.turns.iter().take(plan.turns_allowed()).map(|turn| turn.host.clone()).collect()
+}
+
+fn facts<F: Fleet>(roller: &Roller<'_, F>, host: &str) -> Facts {
+    let plan = &roller.run.plan;
+    let mut facts = Facts::from([(Fact::Cluster, plan.cluster.clone()), (Fact::Run, roller.recorder.run().to_owned())]);
+    if let Some(turn) = plan.turns.iter().find(|turn| turn.host == host) {
+        facts.insert(Fact::Host, turn.host.clone());
+        facts.insert(Fact::Server, turn.server_name.clone());
+        facts.insert(Fact::Version, turn.version.clone().unwrap_or_default());
+        facts.insert(Fact::Monitoring, roller.fleet.monitoring(host));
+    }
+    facts
+}
+
+async fn one<F: Fleet>(roller: &mut Roller<'_, F>, when: When, step: &Step, host: String) -> Result<(), Stop> {
+    roller.safe_point()?;
+    let name = step.name().to_owned();
+    let change = (!host.is_empty()).then(|| own_step::change_id(roller, &host, &name));
+    roller.record(Event::HookStarted { when, host: host.clone(), step: name.clone(), change: change.clone() })?;
+    let facts = facts(roller, &host);
+    let (outcome, on_failure) = match step {
+        Step::Run(run) => match own_step::command(roller, &host, None, &facts, run, change).await? {
+            Ok(outcome) => (outcome, run.on_failure),
+            Err(cause) => return Err(roller.halt_outside(&host, &name, cause)),
+        },
+        Step::Http(http) => (own_step::request(roller, &host, &facts, http).await?, http.on_failure),
+        Step::Pause(pause) => (wait(roller, pause, &facts).await?, OnFailure::Halt),
+        // No other kind can be written there.
+        _ => return Ok(()),
+    };
+    let Outcome { failed, output } = outcome;
+    let output = output.trim_end().to_owned();
+    let tolerated = failed.is_some() && on_failure == OnFailure::Warn;
+    roller.record(Event::HookFinished {
+        when,
+        host: host.clone(),
+        step: name.clone(),
+        failed: failed.clone(),
+        tolerated,
+        output: output.clone(),
+    })?;
+    match failed {
+        Some(failed) if !tolerated => {
+            Err(roller.halt_outside(&host, &name, Cause::HookFailed { when, failed, output }))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn wait<F: Fleet>(roller: &mut Roller<'_, F>, pause: &Pause, facts: &Facts) -> Result<Outcome, Stop> {
+    let went_well = Outcome { failed: None, output: String::new() };
+    let question = match &pause.until {
+        Until::Over(time) => return roller.attend(sleep(*time)).await.map(|()| went_well),
+        Until::Approved(question) => question.render(facts),
+    };
+    let (host, step) = (String::new(), pause.name.clone());
+    roller.record(Event::ApprovalAwaited { host, step, question: question.clone() })?;
+    match roller.ask(&question).await? {
+        Answer::Yes => Ok(went_well),
+        Answer::No => Err(Stop::Wish),
+        Answer::Nobody => Err(roller.halt_outside("", &pause.name, Cause::NobodyToAsk { question })),
+    }
+}
+
+/// What is done when the roll halts: here, whatever became of the lock, and what fails is only told. Only a journal that
+/// can't be written ends it.
+pub(super) async fn on_halt<F: Fleet>(roller: &mut Roller<'_, F>, halt: &Halt) -> Result<(), Stop> {
+    let mut facts = facts(roller, "");
+    facts.insert(Fact::Host, halt.host.clone());
+    facts.insert(Fact::Cause, halt.cause.headline(&halt.host, &halt.step));
+    for step in roller.run.plan.hooks.on_halt.clone() {
+        let (when, host, name) = (When::OnHalt, String::new(), step.name().to_owned());
+        roller.record(Event::HookStarted { when, host: host.clone(), step: name.clone(), change: None })?;
+        let fleet = roller.fleet;
+        let Outcome { failed, output } = match &step {
+            Step::Run(run) => {
+                let own = run.environment.iter().map(|(name, text)| (name.clone(), text.render(&facts)));
+                let argv = run.command.iter().map(|word| word.render(&facts)).collect();
+                let command = Command { argv, environment: environment(&facts).chain(own).collect() };
+                let ended = fleet.run_here(&command, run.timeout).await.map_err(|failure| failure.to_string());
+                Outcome::of(ended, run.timeout)
+            }
+            Step::Http(http) => {
+                let url = http.url.render(&facts);
+                own_step::judged(fleet.get("", http.on, &url, http.timeout).await, &url, &facts, http)
+            }
+            _ => Outcome { failed: None, output: String::new() },
+        };
+        let tolerated = failed.is_some();
+        let output = output.trim_end().to_owned();
+        roller.record(Event::HookFinished { when, host, step: name, failed, tolerated, output })?;
+    }
+    Ok(())
+}
