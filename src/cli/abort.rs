@@ -49,9 +49,10 @@ pub async fn run(args: AbortArgs) -> Result<Code, Error> {
     };
     let mut left = Vec::new();
     for cluster in clusters {
-        let lock = hold::here(&state, cluster, &run.id, args.wait).await?;
+        let reason = format!("abort of {}", cluster.name);
+        let lock = hold::here(&state, cluster, &run.id, &reason, args.wait).await?;
         let fleet = Live::new(cluster).await?;
-        let claim = hold::claim(&lock, &run.id, format!("abort of {}", cluster.name));
+        let claim = hold::claim(&lock, &run.id, &reason);
         hold::hosts(&fleet, &claim, args.wait).await.map_err(|refusal| hold::refused(&refusal, &cluster.name))?;
         let closed = if state.is_marked_closed(&run.id) || over(&state, &run.id) {
             Ok(Vec::new())

@@ -38,9 +38,9 @@ fn holder() -> String {
 ///
 /// # Errors
 /// Another run has it for longer than we wait, or it can't be used.
-pub async fn here(state: &StateDir, cluster: &Cluster, run: &str, wait: Wait) -> Result<Lock, Error> {
+pub async fn here(state: &StateDir, cluster: &Cluster, run: &str, reason: &str, wait: Wait) -> Result<Lock, Error> {
     let path = state.lock(&key(cluster));
-    let text = format!("run {run}, {}, since {:.0}", holder(), Timestamp::now());
+    let text = format!("run {run} ({}), {reason}, since {:.0}", holder(), Timestamp::now());
     let until = Instant::now() + wait.lock_wait;
     loop {
         match Lock::take(&path, &text) {
@@ -66,8 +66,8 @@ pub async fn hosts(fleet: &Live, claim: &Claim, wait: Wait) -> Result<(), LockRe
 }
 
 /// What this process writes into the lock on the hosts.
-pub fn claim(lock: &Lock, run: &str, reason: String) -> Claim {
-    Claim { run: run.to_owned(), seat: lock.seat().to_owned(), holder: holder(), reason }
+pub fn claim(lock: &Lock, run: &str, reason: &str) -> Claim {
+    Claim { run: run.to_owned(), seat: lock.seat().to_owned(), holder: holder(), reason: reason.to_owned() }
 }
 
 /// A lock that could not be had, for the command line.

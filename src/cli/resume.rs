@@ -69,12 +69,13 @@ pub async fn run(args: ResumeArgs) -> Result<Code, Error> {
         let text = format!("run {id} is of another set of hosts than {name} in {}", inventory.path.display());
         return Err(Error::plain(Code::Refused, text).hint("name its inventory with -i, or give --replan"));
     }
-    let lock = hold::here(&state, cluster, &id, args.wait).await?;
+    let reason = format!("resume of {name}");
+    let lock = hold::here(&state, cluster, &id, &reason, args.wait).await?;
     // Read again: until now another process may have gone on with it.
     let (journal, journaled) = Journal::open(&state.run(&id))?;
     let progress = resumable(&id, &journaled.events, &args)?;
     let fleet = Live::new(cluster).await?;
-    let claim = hold::claim(&lock, &id, format!("resume of {name}"));
+    let claim = hold::claim(&lock, &id, &reason);
     hold::hosts(&fleet, &claim, args.wait).await.map_err(|refusal| hold::refused(&refusal, &name))?;
     let job = Job { args: &args, inventory: &inventory, id: &id, fleet: &fleet, progress, events: &journaled.events };
     let code = job.go_on(journal, &state).await;

@@ -119,12 +119,13 @@ impl Job<'_> {
     async fn roll(&self, verb: &str, several: bool) -> Result<Code, Error> {
         let name = &self.selection.cluster.name;
         let id = run_id(Timestamp::now(), RandomState::new().hash_one(name));
-        let lock = hold::here(self.state, &self.selection.cluster, &id, self.args.wait).await?;
+        let reason = format!("{} of {name}", self.playbook.name);
+        let lock = hold::here(self.state, &self.selection.cluster, &id, &reason, self.args.wait).await?;
         let open = open::of_cluster(self.state, &self.selection.cluster)?;
         if let (Some(run), false) = (open.first(), self.args.close_unfinished) {
             return Err(run.refuses(&self.args.target.inventory));
         }
-        let claim = hold::claim(&lock, &id, format!("{} of {name}", self.playbook.name));
+        let claim = hold::claim(&lock, &id, &reason);
         let fleet = Live::new(&self.selection.cluster).await?;
         let held = hold::hosts(&fleet, &claim, self.args.wait).await;
         if let Err(refusal @ LockRefusal::Held { .. }) = &held {

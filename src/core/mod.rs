@@ -17,6 +17,7 @@ pub mod plan;
 pub mod playbook;
 pub mod progress;
 pub mod safety;
+pub mod scrub;
 pub mod settle;
 #[cfg(test)]
 pub(crate) mod testing;

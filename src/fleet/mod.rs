@@ -152,6 +152,9 @@ pub struct Change {
     pub what: Action,
     /// The host itself ends the change's command after this long.
     pub limit: Duration,
+    /// Only in this boot of the host, where that matters: in another one nothing is done, and the change counts as lost. A
+    /// record does not outlive its boot, so without this a stop would be done again to what the reboot has started.
+    pub boot: Option<String>,
 }
 
 /// What a change does.

@@ -56,11 +56,12 @@ impl Journal {
     /// # Errors
     /// The directory or the file can't be created or made durable, or the disk has no room for a run.
     pub fn create(directory: &Path) -> io::Result<Self> {
+        let existed = directory.ancestors().find(|above| above.is_dir()).map(Path::to_owned);
         if let Some(parent) = directory.parent() {
             DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
         }
         DirBuilder::new().mode(0o700).create(directory)?;
-        let made = Self::create_in(directory);
+        let made = Self::create_in(directory, existed.as_deref());
         if made.is_err() {
             // A run that never was leaves nothing; what can't be removed is an empty directory.
             let _ = std::fs::remove_dir_all(directory);
@@ -68,13 +69,15 @@ impl Journal {
         made
     }
 
-    fn create_in(directory: &Path) -> io::Result<Self> {
+    fn create_in(directory: &Path, existed: Option<&Path>) -> io::Result<Self> {
         let path = directory.join(FILE_NAME);
         let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path)?;
         // The names must survive a crash too, not only the content.
-        File::open(directory)?.sync_all()?;
-        if let Some(parent) = directory.parent() {
-            File::open(parent)?.sync_all()?;
+        for above in directory.ancestors().take_while(|above| !above.as_os_str().is_empty()) {
+            File::open(above)?.sync_all()?;
+            if Some(above) == existed {
+                break;
+            }
         }
         Self::ready(file, path, 0)
     }
@@ -128,12 +131,11 @@ impl Sink for Journal {
     fn append(&mut self, envelope: &Envelope) -> io::Result<()> {
         let line = line::encode(envelope)?;
         if let Err(error) = self.write(&line) {
-            if self.strained.is_some() {
+            // The disk is full: what was kept for this is enough to end the run in order.
+            if self.strained.is_some() || std::fs::remove_file(&self.reserve).is_err() {
                 return Err(error);
             }
-            // The disk is full: what was kept for this is enough to end the run in order.
             self.strained = Some(error.to_string());
-            std::fs::remove_file(&self.reserve)?;
             self.write(&line)?;
         }
         self.length += line.len() as u64;

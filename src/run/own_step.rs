@@ -83,7 +83,12 @@ pub(super) async fn command<F: Fleet>(
     };
     let ended = match change {
         Some(id) => {
-            let change = Change { id, what: Action::Run { command, privileged: step.privileged }, limit: step.timeout };
+            let change = Change {
+                id,
+                what: Action::Run { command, privileged: step.privileged },
+                limit: step.timeout,
+                boot: None,
+            };
             match turn::attempt(roller, host, passage, &change).await?.1 {
                 Ok(None) => {
                     Err("it was begun, and died without leaving a result: the host was rebooted, or it was killed"

@@ -70,9 +70,9 @@ impl Recorder {
     pub fn record(&mut self, at: Timestamp, event: Event) -> Result<(), RecordError> {
         self.progress.legal(&event)?;
         let envelope = Envelope { v: SCHEMA, run: self.run.clone(), seq: self.seq, at, event };
-        die_at(&format!("before-{}", self.seq));
+        fail_at("before", &envelope);
         self.sink.append(&envelope).map_err(RecordError::Journal)?;
-        die_at(&format!("after-{}", self.seq));
+        fail_at("after", &envelope);
         self.seq += 1;
         self.progress.apply(&envelope.event)?;
         for reporter in &mut self.reporters {
@@ -82,12 +82,26 @@ impl Recorder {
     }
 }
 
-/// A death of the controller at this very instant, for tests that try every one of them: no such thing in a release build.
-fn die_at(instant: &str) {
+/// A controller that dies, or is paused, at this very instant, for tests that try every one of them: no such thing in a
+/// release build. `before-7` and `after-7` are those of event 7, `after-stop` of the step that began, `after-settled` of an
+/// event of that kind.
+fn fail_at(when: &str, envelope: &Envelope) {
     #[cfg(debug_assertions)]
-    if std::env::var("ROLLGATE_TEST_DIE_AT").is_ok_and(|wanted| wanted == instant) {
-        std::process::abort();
+    {
+        let name = match &envelope.event {
+            Event::StepStarted { step, .. } => step,
+            event => event.kind(),
+        };
+        let instants = [format!("{when}-{}", envelope.seq), format!("{when}-{name}")];
+        let wanted = |name| std::env::var(name).is_ok_and(|wanted| instants.contains(&wanted));
+        if wanted("ROLLGATE_TEST_DIE_AT") {
+            std::process::abort();
+        }
+        if wanted("ROLLGATE_TEST_PAUSE_AT") {
+            let pid = std::process::id().to_string();
+            let _ = std::process::Command::new("kill").args(["-s", "STOP", &pid]).status();
+        }
     }
     #[cfg(not(debug_assertions))]
-    let _ = instant;
+    let _ = (when, envelope);
 }

@@ -101,7 +101,11 @@ pub async fn roll<F: Fleet>(fleet: &F, run: Run, recorder: &mut Recorder, wishes
         never = lock::beat(fleet, sender) => match never {},
     };
     let end = match end {
-        Ok(()) => Ok(roller.finish()),
+        Ok(()) => {
+            // Before the end is recorded: who dies after it is not resumed. The caller tells what stays.
+            fleet.clear(roller.recorder.run(), OBSERVE_TIMEOUT).await;
+            Ok(roller.finish())
+        }
         Err(Stop::Halt(halt)) => roller.halt_is_told(*halt).await,
         Err(Stop::Wish) => Ok(roller.interrupted()),
         Err(Stop::Record(error)) => Err(error),
@@ -308,6 +312,10 @@ impl<F: Fleet> Roller<'_, F> {
         since: Option<jiff::Timestamp>,
         waited: Duration,
     ) -> Stop {
+        if let Cause::LockLost { .. } = cause {
+            // It says nothing of the server.
+            return Stop::Halt(Box::new(self.lock_lost(cause)));
+        }
         let (fleet, before) = (self.fleet, self.before.clone());
         let gathered = self.attend(diagnosis::of_halt(fleet, host, since, &cause, &before)).await;
         let (diagnosis, serving) = match gathered {
@@ -418,8 +426,12 @@ impl<F: Fleet> Roller<'_, F> {
     /// Stops here if another run has the lock: it may be about to stop a server.
     fn must_have_lock(&self) -> Result<(), Stop> {
         let Some(refusal) = self.lost.borrow().clone() else { return Ok(()) };
+        Err(Stop::Halt(Box::new(self.lock_lost(Cause::LockLost { detail: refusal.to_string() }))))
+    }
+
+    fn lock_lost(&self, cause: Cause) -> Halt {
         let next = vec!["let the other run end, or see that it is dead".into(), self.run.status.clone()];
-        Err(Stop::Halt(Box::new(self.halt_here(Cause::LockLost { detail: refusal.to_string() }, next))))
+        self.halt_here(cause, next)
     }
 
     /// A halt that comes of no server, wherever the roll stands.

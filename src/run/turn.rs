@@ -187,15 +187,18 @@ async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finis
             (Step::Drain(step), _) => note = Some(drain::drain(roller, &passage, step).await?),
             (Step::Stop(stop), Some(id)) => {
                 passage.down_since.get_or_insert_with(Instant::now);
-                let change = Change { id, what: Action::Stop, limit: stop.deadline };
+                let boot = passage.gate.baseline().boot_id.clone();
+                let change = Change { id, what: Action::Stop, limit: stop.deadline, boot };
                 carry_out(roller, &mut passage, &change, "stop").await?;
                 let state = stopped(roller, &passage, step_began, stop.deadline).await?;
-                // A process that was gone before is not one that this stop has killed.
-                passage.killed = Some(state).filter(|state| passage.server_id.is_some() && state.was_killed());
-                note = passage.killed.as_ref().map(|state| format!("killed by its manager: {}", state.summary()));
+                note = another_boot(&passage, &state).then(|| "the host was rebooted meanwhile".to_owned());
+                // A process that was gone before is not one that this stop has killed, nor is one that went with its host.
+                let ours = passage.server_id.is_some() && note.is_none();
+                passage.killed = Some(state).filter(|state| ours && state.was_killed());
+                note = note.or(passage.killed.as_ref().map(|s| format!("killed by its manager: {}", s.summary())));
             }
             (Step::Start(start), Some(id)) => {
-                let change = Change { id, what: Action::Start, limit: start.deadline };
+                let change = Change { id, what: Action::Start, limit: start.deadline, boot: None };
                 carry_out(roller, &mut passage, &change, "start").await?;
             }
             (Step::Gate(step), _) => note = gate::wait(roller, &mut passage, step).await?,
@@ -369,9 +372,10 @@ async fn asked_again<F: Fleet>(
         Ok((Some(_), _)) => return Ok(Ok(true)),
         Ok((None, service)) => service,
     };
-    let boots = service.boot_id.as_ref().zip(passage.gate.baseline().boot_id.as_ref());
-    let rebooted = boots.is_some_and(|(now, before)| now != before);
+    let rebooted = another_boot(passage, &service);
     Ok(Ok(match change.what {
+        // The boot has ended the old process: what runs now is not to be stopped again.
+        Action::Stop if rebooted => false,
         Action::Stop => {
             // What was safe then need not be now (found by the simulator: a stop that began anew 54 s later, when the host was
             // up again and another one had lost its power).
@@ -383,6 +387,12 @@ async fn asked_again<F: Fleet>(
         // It may have taken effect before the boot, or be what caused it.
         Action::Run { .. } => !rebooted,
     }))
+}
+
+/// Whether the host was rebooted since its turn began: that has ended the old process, whatever became of its stop.
+fn another_boot(passage: &Passage, state: &ServiceState) -> bool {
+    let before = passage.gate.baseline().boot_id.as_ref();
+    before.zip(state.boot_id.as_ref()).is_some_and(|(before, now)| before != now)
 }
 
 /// A stop that ended must have stopped something: the process is asked for, not the stop's exit status. A start on top of
@@ -397,6 +407,7 @@ async fn stopped<F: Fleet>(
     let mut contact = Contact::new();
     let cause = loop {
         let delay = match roller.attend(fleet.service(&passage.host, SERVICE_TIMEOUT)).await? {
+            Ok(state) if another_boot(passage, &state) => return Ok(state),
             Ok(state) => match state.phase {
                 Phase::Stopped | Phase::Failed | Phase::Missing => return Ok(state),
                 Phase::Stopping if began.elapsed() > limit => break Cause::ChangeTimedOut,

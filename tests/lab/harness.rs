@@ -191,6 +191,18 @@ impl Lab {
         command
     }
 
+    /// A controller on a machine of its own: it shares no state directory with others, only the hosts. It stops at
+    /// `pause`, an instant of its journal (`after-stop`), if there is one.
+    pub fn elsewhere(&self, machine: &str, args: &[&str], pause: Option<&str>) -> Running {
+        let mut command = self.rollgate_command(args);
+        let state = self.work.path().join(machine);
+        command.env("XDG_STATE_HOME", &state);
+        if let Some(instant) = pause {
+            command.env("ROLLGATE_TEST_PAUSE_AT", instant);
+        }
+        Running::start(command, &state.join("rollgate"))
+    }
+
     /// A command in the lab's network. As root the lab becomes that command, so its pid is the command's.
     pub fn exec(&self, program: impl AsRef<OsStr>, args: &[&str]) -> Command {
         if self.plain {
@@ -304,6 +316,35 @@ impl Lab {
     /// Lets a held stop go on.
     pub fn release(&self, host: &str) {
         self.root(host, "rm -f /run/hold");
+    }
+
+    /// As [`hold_stops`](Self::hold_stops), for the next start; [`let_start`](Self::let_start) ends it.
+    pub fn hold_starts(&self, host: &str) {
+        let unit = "[Service]\nExecStartPre=+/bin/sh -c 'touch /run/starting; while [ -e /run/hold-start ]; do sleep 0.05; done'\n";
+        self.put(host, "/etc/systemd/system/nats-server.service.d/hold-start.conf", unit);
+        self.root(host, "rm -f /run/starting; touch /run/hold-start; systemctl daemon-reload");
+    }
+
+    /// Waits until a held start is under way on the host.
+    pub fn start_is_held(&self, host: &str) {
+        until(&format!("the start of {host} under way"), || {
+            self.root(host, "test -e /run/starting && echo yes || true").contains("yes")
+        });
+    }
+
+    /// Lets a held start go on.
+    pub fn let_start(&self, host: &str) {
+        self.root(host, "rm -f /run/hold-start");
+    }
+
+    /// What runs left on a host: records of changes, units, files of a lock that somebody has, temporary files.
+    pub fn traces(&self, host: &str) -> String {
+        let script = "find /run/rollgate -mindepth 1 2>/dev/null; \
+            grep -h '^run=.' /var/lib/rollgate/locks/*/state 2>/dev/null; \
+            find /var/lib/rollgate -name '*.new' -o -name '*.tmp' 2>/dev/null; \
+            find /tmp /var/tmp /etc /run/systemd/transient /run/systemd/system -iname '*rollgate*' 2>/dev/null; \
+            systemctl list-units --all --plain --no-legend 'rollgate-*'; true";
+        self.root(host, script)
     }
 }
 

@@ -7,15 +7,18 @@
 
 mod accounts;
 mod assets;
+mod away;
 mod clean;
 mod conf;
 mod contract;
 mod controller;
 mod crash;
+mod disk;
 mod drain;
 mod estate;
 mod evidence;
 mod faults;
+mod fence;
 mod harness;
 mod jetstream;
 mod logins;

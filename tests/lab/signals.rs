@@ -78,4 +78,11 @@ fn interrupted_twice() {
     for host in &order[1..] {
         assert_eq!(lab.stops_and_starts(host), (0, 1), "{host}: {ended}");
     }
+    // Whoever goes on starts what is down, and stops nothing a second time.
+    let resumed = lab.plainly(&["resume", "-i", &lab.inventory(), "--yes"]);
+    resumed.exits(0);
+    assert_eq!(resumed.of("settled")[0]["standing"], "down", "{resumed}");
+    for host in lab.hosts() {
+        assert_eq!(lab.stops_and_starts(&host), (1, 2), "{host}: {resumed}");
+    }
 }

@@ -56,13 +56,14 @@ pub struct Gate {
     streak: u32,
     gone: u32,
     process: Option<String>,
+    boot: Option<String>,
     failing: Vec<(Condition, Duration)>,
 }
 
 impl Gate {
     /// A gate that opens after `looks` good looks in a row (at least one).
     pub fn new(baseline: Baseline, looks: u32) -> Self {
-        Self { baseline, looks: looks.max(1), streak: 0, gone: 0, process: None, failing: Vec::new() }
+        Self { baseline, looks: looks.max(1), streak: 0, gone: 0, process: None, boot: None, failing: Vec::new() }
     }
 
     /// What was true before.
@@ -104,6 +105,11 @@ impl Gate {
     /// Whether the look shows something that no waiting mends.
     fn doomed(&mut self, look: &Look, elapsed: Duration) -> Option<Cause> {
         if let Ok(service) = &look.server.service {
+            if self.boot.is_some() && self.boot != service.boot_id {
+                // What ran in an earlier boot went with it, and is no crash.
+                (self.process, self.gone) = (None, 0);
+            }
+            self.boot.clone_from(&service.boot_id);
             if self.crashed(service) {
                 return Some(Cause::CrashLoop);
             }
@@ -127,8 +133,9 @@ impl Gate {
             return Some(Cause::Renamed { expected, found });
         }
         match &self.process {
-            // A process that we did not start: the one that we did has died.
-            Some(process) if *process != varz.server_id => Some(Cause::CrashLoop),
+            // A process that we did not start: the one that we did has died. Unless its host went down with it, which nobody
+            // can tell whose manager does not answer.
+            Some(process) if *process != varz.server_id => look.server.service.as_ref().ok().map(|_| Cause::CrashLoop),
             _ => {
                 self.process = Some(varz.server_id.clone());
                 None

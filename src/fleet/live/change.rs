@@ -4,7 +4,10 @@ use jiff::Timestamp;
 
 use super::ssh::Output;
 use crate::{
-    core::view::{Failure, FailureKind},
+    core::{
+        scrub::scrub,
+        view::{Failure, FailureKind},
+    },
     fleet::Changed,
 };
 
@@ -22,7 +25,7 @@ pub fn parse(output: &Output) -> Result<Changed, Failure> {
     }
     let began = value("began").and_then(|text| text.parse().ok()).and_then(|s| Timestamp::from_second(s).ok());
     Ok(match (value("status").and_then(|text| text.parse().ok()), value("lost")) {
-        (Some(status), _) => Changed::Ended { status, output: printed.trim_end().to_owned(), began },
+        (Some(status), _) => Changed::Ended { status, output: scrub(printed.trim_end()), began },
         (None, Some(_)) => Changed::Lost { began },
         (None, None) => Changed::Running,
     })

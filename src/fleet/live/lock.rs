@@ -91,6 +91,27 @@ impl Lease {
         verdict
     }
 
+    /// The token that this claim needs on a host which nobody has, and which has seen one as great as ours: of a run that tried
+    /// for the lock at the same moment, and gave back what it had got. Without it that host would refuse our changes.
+    pub fn behind(&self, answers: &[Seen<Answer>]) -> Option<u64> {
+        let free = |lock: &&HostLock| {
+            let ours =
+                lock.claim.as_ref().is_some_and(|held| held.run == self.claim.run && held.seat == self.claim.seat);
+            !ours && !lock.excludes(&self.claim.run) && lock.token >= self.token
+        };
+        let most = answers.iter().flatten().map(|answer| &answer.lock).filter(free).map(|lock| lock.token).max();
+        most.map(|token| token + 1)
+    }
+
+    /// Takes in the answers to being raised to `token`: from the first host that has it on, it is ours.
+    pub fn raised(&mut self, token: u64, answers: &[Seen<Answer>]) {
+        let ours = |held: &Claim| held.run == self.claim.run && held.seat == self.claim.seat;
+        let has = |lock: &HostLock| lock.token == token && lock.claim.as_ref().is_some_and(ours);
+        if answers.iter().flatten().any(|answer| has(&answer.lock)) {
+            self.token = token;
+        }
+    }
+
     /// What a change on the host of that place carries.
     pub fn fence(&self, place: usize) -> Option<Fence> {
         let stamp = self.confirmed.get(place)?.as_ref()?;
@@ -174,5 +195,27 @@ mod tests {
         assert_eq!(up(&lease, 0), Some(127));
         lease.take_in(began(), &[answer("r1", 5, 121), answer("r1", 5, 221), answer("r1", 5, 9)]).unwrap();
         assert_eq!((up(&lease, 0), up(&lease, 1), up(&lease, 2)), (Some(138), Some(228), None));
+    }
+
+    #[test]
+    fn a_host_that_saw_a_greater_token_is_caught_up_with() {
+        let mut lease = Lease::new(claim("r1"), &[answer("r0", 4, 100)]);
+        let freed = |token| {
+            let lock = HostLock { token, claim: None, since: None, silent_s: 0, expired: false };
+            Ok(Answer { lock, stamp: Stamp { boot: "b".into(), up: 1 } })
+        };
+        let check = |lease: &Lease, other, expected| {
+            assert_eq!(lease.behind(&[answer("r1", 5, 101), answer("r1", 5, 101), other]), expected);
+        };
+        check(&lease, freed(4), None);
+        check(&lease, freed(5), Some(6));
+        check(&lease, freed(8), Some(9));
+        check(&lease, off(), None);
+        // Whoever has it there now is not to be overtaken before it gave it back.
+        check(&lease, answer("r2", 6, 101), None);
+        lease.raised(9, &[answer("r1", 5, 101), freed(8)]);
+        assert_eq!(lease.token(), 5);
+        lease.raised(9, &[answer("r1", 9, 101), off()]);
+        assert_eq!(lease.token(), 9);
     }
 }

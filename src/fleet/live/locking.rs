@@ -59,7 +59,10 @@ impl Live {
                 None => {
                     let began = (Instant::now(), Timestamp::now());
                     let answers = self.round(Verb::Hold { claim, token: lease.token() }, limit).await;
-                    let verdict = lease.take_in(began, &answers);
+                    let mut verdict = lease.take_in(began, &answers);
+                    if verdict.is_ok() {
+                        verdict = self.catch_up(&mut lease, &answers, limit).await;
+                    }
                     if verdict.is_err() {
                         self.round(Verb::Release { claim, token: lease.token() }, limit).await;
                     }
@@ -81,14 +84,30 @@ impl Live {
         }
     }
 
+    /// Where a host has seen a token as great as ours, goes on under one that it takes.
+    async fn catch_up(&self, lease: &mut Lease, answers: &[Seen<Answer>], limit: Duration) -> Result<(), LockRefusal> {
+        let Some(token) = lease.behind(answers) else { return Ok(()) };
+        let claim = lease.claim().clone();
+        let answers = self.round(Verb::Raise { claim: &claim, token }, limit).await;
+        lease.raised(token, &answers);
+        let began = (Instant::now(), Timestamp::now());
+        let answers = self.round(Verb::Hold { claim: &claim, token: lease.token() }, limit).await;
+        lease.take_in(began, &answers)
+    }
+
     pub(super) async fn renew_lock(&self, limit: Duration) -> Result<(), LockRefusal> {
+        // The token may change: one at a time.
+        let _one = self.renewing.lock().await;
         let Some(mut lease) = self.lease().clone() else {
             let failure = fenced("this run does not have it");
             return Err(LockRefusal::NoMajority { confirmed: 0, of: self.hosts.len(), failure });
         };
         let began = (Instant::now(), Timestamp::now());
         let answers = self.round(Verb::Hold { claim: lease.claim(), token: lease.token() }, limit).await;
-        let verdict = lease.take_in(began, &answers);
+        let mut verdict = lease.take_in(began, &answers);
+        if verdict.is_ok() {
+            verdict = self.catch_up(&mut lease, &answers, limit).await;
+        }
         let mut slot = self.lease();
         // Nothing else changes it meanwhile but a release.
         if slot.is_some() {

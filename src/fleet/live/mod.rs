@@ -51,6 +51,8 @@ pub struct Live {
     hosts: Vec<Host>,
     system: System,
     lease: std::sync::Mutex<Option<Lease>>,
+    /// Held while the lock is renewed.
+    renewing: tokio::sync::Mutex<()>,
     // Last, so that it is removed after the connections that have their sockets in it are closed.
     _directory: Arc<tempfile::TempDir>,
 }
@@ -73,6 +75,7 @@ impl Live {
             hosts,
             system: System::new(cluster.nats.clone()),
             lease: std::sync::Mutex::new(None),
+            renewing: tokio::sync::Mutex::new(()),
             _directory: directory,
         })
     }

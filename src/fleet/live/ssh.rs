@@ -19,7 +19,10 @@ use tokio::{
 use super::commands::Remote;
 use crate::{
     config::inventory::{Mux, Ssh},
-    core::view::{Failure, FailureKind},
+    core::{
+        scrub::scrub,
+        view::{Failure, FailureKind},
+    },
 };
 
 /// Commands at once on one connection: sshd's default `MaxSessions` is 10, and a port forward takes one too.
@@ -149,7 +152,8 @@ impl Connection {
             Err(openssh::Error::RemoteProcessTerminated) if session.check().await.is_ok() => None,
             Err(error) => return Err(lost(&error)),
         };
-        Ok(Output { status, stdout, stderr })
+        // It is only ever shown.
+        Ok(Output { status, stdout, stderr: scrub(&stderr) })
     }
 
     /// Drops a session that failed, so that the next use connects anew.

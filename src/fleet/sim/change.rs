@@ -39,6 +39,11 @@ impl World {
         if self.servers[host].boot.is_none() || !self.servers[host].link.up(self.now) || !self.servers[host].sudo {
             return;
         }
+        let boot = self.servers[host].boot.map(|boot| format!("boot-{boot}"));
+        if change.boot.is_some() && change.boot != boot {
+            self.requests[number].lost = true;
+            return;
+        }
         if self.servers[host].changes.contains_key(&change.id) {
             return;
         }

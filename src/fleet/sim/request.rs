@@ -25,7 +25,9 @@ impl Sim {
     ) -> Result<Changed, Failure> {
         let host = self.world().servers[server].host.clone();
         let lost = || Failure::new(FailureKind::Timeout, format!("ssh {host}: no answer in time"));
-        let request = Request { host: server, change: change.clone(), controller: self.number, fence, refused: false };
+        let (change, controller) = (change.clone(), self.number);
+        let id = change.id.clone();
+        let request = Request { host: server, change, controller, fence, refused: false, lost: false };
         let number = self.world().send(request);
         let began = tokio::time::Instant::now();
         let until = began + wait;
@@ -40,10 +42,13 @@ impl Sim {
                 if world.requests[number].refused {
                     return Err(fenced("the lock is not this run's"));
                 }
+                if world.requests[number].lost {
+                    return Ok(Changed::Lost { began: None });
+                }
                 if world.reachable(server).is_err() {
                     None
                 } else {
-                    seen = entry.changes.get(&change.id).map(|record| (record.clone(), entry.clock));
+                    seen = entry.changes.get(&id).map(|record| (record.clone(), entry.clock));
                     let done = seen.as_ref().and_then(|(record, _)| record.ended);
                     match done {
                         Some((at, _)) if at <= world.now => Some(0),

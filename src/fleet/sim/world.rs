@@ -90,6 +90,8 @@ pub(super) struct Request {
     pub(super) fence: Fence,
     /// The host would not begin it.
     pub(super) refused: bool,
+    /// It was for an earlier boot.
+    pub(super) lost: bool,
 }
 
 /// What happens at its time.

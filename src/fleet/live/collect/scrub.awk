@@ -32,6 +32,8 @@ function mask_values(    out, low, word, value, quote, at) {
   while ((at = leftmost(low)) > 0) {
     word = substr($0, 1, at - 1)
     value = substr($0, at)
+    # `Authorization: Bearer x`: the scheme is no value
+    if (match(tolower(value), /^(bearer|basic)[ \t]+/)) value = substr(value, RLENGTH + 1)
     quote = substr(value, 1, 1)
     if (quote == "\"" || quote == "'") {
       at = index(substr(value, 2), quote)

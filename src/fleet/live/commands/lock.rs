@@ -21,6 +21,13 @@ pub enum Verb<'a> {
         /// The token it gets.
         token: u64,
     },
+    /// Go on under a greater token where this claim has it, and nowhere else.
+    Raise {
+        /// Who has it.
+        claim: &'a Claim,
+        /// The token it gets.
+        token: u64,
+    },
     /// Give it back.
     Release {
         /// Who has it.
@@ -40,6 +47,7 @@ pub fn lock(service: &Service, become_: Become, verb: Verb<'_>) -> Remote {
     let (name, token, run, claim) = match verb {
         Verb::Look => ("look", 0, "", None),
         Verb::Hold { claim, token } => ("hold", token, claim.run.as_str(), Some(claim)),
+        Verb::Raise { claim, token } => ("raise", token, claim.run.as_str(), Some(claim)),
         Verb::Release { claim, token } => ("release", token, claim.run.as_str(), Some(claim)),
         Verb::Break { run } => ("break", 0, run, None),
     };
@@ -110,6 +118,11 @@ case $verb in
       store "$token" "$run" "$old_since"
     elif [ "$token" -gt "$old_token" ] && { [ -z "$old_run" ] || [ "$expired" = yes ] || [ "$seat" = "$old_seat" ]; }; then
       store "$token" "$run" "$(date +%s)"
+      sync "$dir/state" "$dir" 2>/dev/null
+    fi ;;
+  raise)
+    if [ "$token" -gt "$old_token" ] && [ "$run" = "$old_run" ] && [ "$seat" = "$old_seat" ]; then
+      store "$token" "$run" "$old_since"
       sync "$dir/state" "$dir" 2>/dev/null
     fi ;;
   release) if [ "$token" = "$old_token" ] && [ "$run" = "$old_run" ]; then seat='' holder='' reason=''; store "$token" '' 0; fi ;;
@@ -202,6 +215,19 @@ mod tests {
         check(home, Verb::Break { run: "r1" }, 2, Some("r2"));
         check(home, Verb::Break { run: "r2" }, 3, None);
         check(home, Verb::Hold { claim: &claim("r2", "s1"), token: 2 }, 3, None);
+    }
+
+    #[test]
+    fn only_the_holder_gets_a_greater_token_without_a_gap() {
+        let host = super::super::tests::host();
+        let (home, one, two) = (host.path(), claim("r1", "s1"), claim("r2", "s2"));
+        check(home, Verb::Raise { claim: &one, token: 3 }, 0, None);
+        check(home, Verb::Hold { claim: &one, token: 1 }, 1, Some("r1"));
+        check(home, Verb::Raise { claim: &two, token: 3 }, 1, Some("r1"));
+        check(home, Verb::Raise { claim: &one, token: 3 }, 3, Some("r1"));
+        check(home, Verb::Hold { claim: &one, token: 1 }, 3, Some("r1"));
+        check(home, Verb::Break { run: "r1" }, 4, None);
+        check(home, Verb::Raise { claim: &one, token: 9 }, 4, None);
     }
 
     #[test]

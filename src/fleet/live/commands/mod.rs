@@ -15,6 +15,7 @@ use crate::{
         digest,
         inventory::{Become, Service},
     },
+    core::scrub::scrub,
     fleet::{Action, Change},
 };
 
@@ -114,10 +115,10 @@ echo "StatusExit=$?"
 
 /// The command that starts the service on a host, as an operator would type it.
 pub fn start_by_hand(destination: &str, service: &Service, become_: Become) -> String {
-    let start = Change { id: String::new(), what: Action::Start, limit: Duration::ZERO };
+    let start = Change { id: String::new(), what: Action::Start, limit: Duration::ZERO, boot: None };
     let sudo: &[&str] = if become_ == Become::Sudo { &["sudo"] } else { &[] };
     let words = ["ssh", destination].into_iter().chain(sudo.iter().copied()).map(str::to_owned);
-    words.chain(action(service, Become::None, &start)).collect::<Vec<_>>().join(" ")
+    scrub(&words.chain(action(service, Become::None, &start)).collect::<Vec<_>>().join(" "))
 }
 
 /// Begins a change, or attaches to it, and reports how far it is. The fence is asked right before the effect.

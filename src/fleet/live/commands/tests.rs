@@ -8,7 +8,7 @@ fn systemd() -> Service {
 }
 
 fn stop() -> Change {
-    Change { id: "r1-n2-stop".into(), what: Action::Stop, limit: Duration::from_secs(180) }
+    Change { id: "r1-n2-stop".into(), what: Action::Stop, limit: Duration::from_secs(180), boot: None }
 }
 
 fn fence() -> Fence {
@@ -222,6 +222,20 @@ fn a_change_is_refused_without_the_lock() {
     let record = run_fenced(home.path(), "c1", "all", ["2", "r1", boot, "1"], &argv, "200");
     assert!(record.contains("status=0"), "{record}");
     assert_eq!(std::fs::read_to_string(&count).unwrap(), "x\n");
+}
+
+#[test]
+fn a_stop_is_not_repeated_after_a_reboot() {
+    let home = host();
+    let count = home.path().join("count");
+    let script = format!("echo x >>{}", count.display());
+    let argv = ["sh", "-c", script.as_str()];
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let fence = ["3", "r1", boot.trim(), "999999999"];
+    assert_eq!(run_in_boot(home.path(), "c1", fence, &argv, "200", "another"), "lost=yes\noutput:\n");
+    assert!(!count.exists() && !home.path().join("rollgate/c1").exists());
+    assert!(run_in_boot(home.path(), "c1", fence, &argv, "200", boot.trim()).contains("status=0"));
+    assert!(count.exists());
 }
 
 fn run_script(home: &std::path::Path, remote: &Remote) -> String {
