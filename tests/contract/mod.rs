@@ -86,7 +86,7 @@ fn claim(run: &str) -> Claim {
 
 fn change(run: &str, host: &str, what: Action) -> Change {
     let id = format!("{run}-{host}-{}", if what == Action::Stop { "stop" } else { "start" });
-    Change { id, what, limit: Duration::from_secs(60) }
+    Change { id, what, limit: Duration::from_secs(60), boot: None }
 }
 
 /// Asks until the change has ended well, over as many replies as that takes.

@@ -93,7 +93,8 @@ fn cut_off_in_a_drain_and_at_the_gate() {
     roll.event("looked", |event| event["host"] == *second && event["step"] == "gate");
     cut(&lab, &second, || {});
     let ended = roll.wait(WIDE);
-    witness.report().nobody_was_harmed().restarts(&[1, 1, 1]);
+    // Its clients were cut off too.
+    drop(witness);
     rolled_through(&lab, &ended, &[(&second, "gate")]);
 }
 

@@ -339,7 +339,7 @@ impl Lab {
 
     /// What runs left on a host: records of changes, units, files of a lock that somebody has, temporary files.
     pub fn traces(&self, host: &str) -> String {
-        let script = "find /run/rollgate -mindepth 1 2>/dev/null; \
+        let script = "find /run/rollgate /var/lib/rollgate/steps -mindepth 1 2>/dev/null; \
             grep -h '^run=.' /var/lib/rollgate/locks/*/state 2>/dev/null; \
             find /var/lib/rollgate -name '*.new' -o -name '*.tmp' 2>/dev/null; \
             find /tmp /var/tmp /etc /run/systemd/transient /run/systemd/system -iname '*rollgate*' 2>/dev/null; \

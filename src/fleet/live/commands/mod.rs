@@ -127,7 +127,8 @@ pub fn change(service: &Service, become_: Become, change: &Change, fence: &Fence
     let ticks = (wait.as_millis() / 50).max(1).to_string();
     let launcher = if matches!(service, Service::Systemd { .. }) { "systemd-run" } else { "setsid" };
     let keep = if matches!(change.what, Action::Run { .. }) { "end" } else { "all" };
-    let mut args = vec![change.id.clone(), launcher.into(), limit, ticks, RUNNER.into(), keep.into()];
+    let boot = change.boot.clone().unwrap_or_default();
+    let mut args = vec![change.id.clone(), launcher.into(), limit, ticks, boot, RUNNER.into(), keep.into()];
     args.extend([lock::key(service), fence.token.to_string(), fence.run.clone()]);
     args.extend([fence.before.boot.clone(), fence.before.up.to_string()]);
     args.extend(action(service, become_, change));
@@ -174,7 +175,7 @@ fn action(service: &Service, become_: Become, change: &Change) -> Vec<String> {
 /// Back from root to whoever logged in: records of changes are root's, an operator's command need not be.
 const AS_LOGIN_USER: &str = r#"exec sudo -n -u "$SUDO_USER" -- "$@""#;
 
-/// `CHANGE id launcher limit ticks runner keep key token run boot before argv…`: starts the runner detached unless the change was claimed, waits in
+/// `CHANGE id launcher limit ticks in_boot runner keep key token run boot before argv…`: starts the runner detached unless the change was claimed, waits in
 /// steps of 50 ms, prints the record. It may be cut off anywhere and be run again.
 ///
 /// The runner and its words go through a file: systemd expands `$` in the arguments of a unit, and only systemd 254 and
@@ -184,13 +185,17 @@ const AS_LOGIN_USER: &str = r#"exec sudo -n -u "$SUDO_USER" -- "$@""#;
 /// ended may be asked for again. A command of the operator's may not, and its record (of which the `end` of the output is
 /// kept) outlives the boot.
 const CHANGE: &str = r#"
-id=$1 launcher=$2 limit=$3 ticks=$4 runner=$5 keep=$6; shift 5
+id=$1 launcher=$2 limit=$3 ticks=$4 in_boot=$5 runner=$6 keep=$7; shift 6
 umask 077
 if [ "$(id -u)" != 0 ]; then base=${XDG_STATE_HOME:-$HOME/.local/state}/rollgate
 elif [ "$keep" = all ]; then base=/run/rollgate
 else base=/var/lib/rollgate/steps; fi
 dir=$base/$id
 read -r now </proc/sys/kernel/random/boot_id
+if [ -n "$in_boot" ] && [ "$now" != "$in_boot" ]; then
+  printf 'lost=yes\noutput:\n'
+  exit 0
+fi
 mkdir -p "$dir" || exit 1
 rm -f "$dir/fenced"
 find "$base" -mindepth 1 -maxdepth 1 ! -name locks -mtime +7 -exec rm -rf {} + 2>/dev/null

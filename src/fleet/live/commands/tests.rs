@@ -34,6 +34,7 @@ fn changes_run_as_root_under_a_limit() {
             "systemd-run",
             "180",
             "400",
+            "",
             RUNNER,
             "all",
             &lock::key(&systemd()),
@@ -125,11 +126,22 @@ fn run_own(home: &std::path::Path, id: &str, argv: &[&str]) -> String {
 }
 
 fn run_fenced(home: &std::path::Path, id: &str, keep: &str, fence: [&str; 4], argv: &[&str], ticks: &str) -> String {
+    run_in_boot(home, id, ["", keep], fence, argv, ticks)
+}
+
+fn run_in_boot(
+    home: &std::path::Path,
+    id: &str,
+    [boot, keep]: [&str; 2],
+    fence: [&str; 4],
+    argv: &[&str],
+    ticks: &str,
+) -> String {
     let lock = home.join("rollgate/locks/k");
     std::fs::create_dir_all(&lock).unwrap();
     std::fs::write(lock.join("state"), "token=3\nrun=r1\n").unwrap();
     let output = std::process::Command::new("sh")
-        .args(["-c", CHANGE, "rollgate", id, "setsid", "5", ticks, RUNNER, keep, "k"])
+        .args(["-c", CHANGE, "rollgate", id, "setsid", "5", ticks, boot, RUNNER, keep, "k"])
         .args(fence)
         .args(argv)
         .env("XDG_STATE_HOME", home)
@@ -232,9 +244,9 @@ fn a_stop_is_not_repeated_after_a_reboot() {
     let argv = ["sh", "-c", script.as_str()];
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     let fence = ["3", "r1", boot.trim(), "999999999"];
-    assert_eq!(run_in_boot(home.path(), "c1", fence, &argv, "200", "another"), "lost=yes\noutput:\n");
+    assert_eq!(run_in_boot(home.path(), "c1", ["another", "all"], fence, &argv, "200"), "lost=yes\noutput:\n");
     assert!(!count.exists() && !home.path().join("rollgate/c1").exists());
-    assert!(run_in_boot(home.path(), "c1", fence, &argv, "200", boot.trim()).contains("status=0"));
+    assert!(run_in_boot(home.path(), "c1", [boot.trim(), "all"], fence, &argv, "200").contains("status=0"));
     assert!(count.exists());
 }
 
