@@ -11,7 +11,7 @@ use super::{
     hooks, lock,
     recorder::{RecordError, Recorder},
     resume::{self, Resume},
-    shutdown::{Wish, Wishes},
+    shutdown::{Wish, Wishes, wished},
     turn,
 };
 use crate::{
@@ -76,14 +76,6 @@ pub struct RunError {
     pub cause: RecordError,
 }
 
-/// Ends when the operator wishes to stop.
-async fn wished(wishes: &mut Wishes) {
-    if wishes.wait_for(|wish| *wish != Wish::GoOn).await.is_err() {
-        // Nobody is left who could wish for anything.
-        std::future::pending::<()>().await;
-    }
-}
-
 fn where_(at: &Option<(String, String)>) -> String {
     at.as_ref().map_or_else(String::new, |(host, step)| format!(" at the {step} of {host}"))
 }
@@ -102,7 +94,7 @@ pub async fn roll<F: Fleet>(fleet: &F, run: Run, recorder: &mut Recorder, wishes
     };
     let end = match end {
         Ok(()) => {
-            // Before the end is recorded: who dies after it is not resumed. The caller tells what stays.
+            // Whoever dies after the end is recorded is not resumed. The caller tells what stays.
             fleet.clear(roller.recorder.run(), OBSERVE_TIMEOUT).await;
             Ok(roller.finish())
         }
@@ -312,9 +304,8 @@ impl<F: Fleet> Roller<'_, F> {
         since: Option<jiff::Timestamp>,
         waited: Duration,
     ) -> Stop {
-        if let Cause::LockLost { .. } = cause {
-            // It says nothing of the server.
-            return Stop::Halt(Box::new(self.lock_lost(cause)));
+        if let Cause::LockLost { detail } = cause {
+            return self.lock_lost(detail);
         }
         let (fleet, before) = (self.fleet, self.before.clone());
         let gathered = self.attend(diagnosis::of_halt(fleet, host, since, &cause, &before)).await;
@@ -426,12 +417,13 @@ impl<F: Fleet> Roller<'_, F> {
     /// Stops here if another run has the lock: it may be about to stop a server.
     fn must_have_lock(&self) -> Result<(), Stop> {
         let Some(refusal) = self.lost.borrow().clone() else { return Ok(()) };
-        Err(Stop::Halt(Box::new(self.lock_lost(Cause::LockLost { detail: refusal.to_string() }))))
+        Err(self.lock_lost(refusal.to_string()))
     }
 
-    fn lock_lost(&self, cause: Cause) -> Halt {
+    /// It says nothing of the server, so there is nothing to diagnose.
+    fn lock_lost(&self, detail: String) -> Stop {
         let next = vec!["let the other run end, or see that it is dead".into(), self.run.status.clone()];
-        self.halt_here(cause, next)
+        Stop::Halt(Box::new(self.halt_here(Cause::LockLost { detail }, next)))
     }
 
     /// A halt that comes of no server, wherever the roll stands.

@@ -57,3 +57,11 @@ pub fn listen() -> std::io::Result<Wishes> {
 pub fn never() -> Wishes {
     watch::channel(Wish::GoOn).1
 }
+
+/// Ends when the operator wishes to stop.
+pub(super) async fn wished(wishes: &mut Wishes) {
+    if wishes.wait_for(|wish| *wish != Wish::GoOn).await.is_err() {
+        // Nobody is left who could wish for anything.
+        std::future::pending::<()>().await;
+    }
+}
