@@ -79,7 +79,7 @@ fn no_secret_in_what_a_run_leaves() {
     };
     let quick = lab.file("quick.yaml");
     // It is not the password of a user: the system account is no part of this.
-    let allow = ["--allow", "system-account", "--allow", "preflight"];
+    let allow = ["--allow", "system-account"];
     let halted = run(&[&["run", &quick, "-i", &inventory, "--yes", "-o", "ndjson"][..], &allow].concat());
     halted.exits(4).halt("change-failed");
     assert!(halted.stderr.contains("[redacted]"), "{halted}");
