@@ -38,7 +38,7 @@ pub struct Rehearsed {
     pub dark: Vec<Dark>,
     /// Promises that rollgate broke: always a bug.
     pub broken: Vec<String>,
-    /// Every event of the run.
+    /// Every event of the run, unless it is one of many.
     pub events: Vec<Envelope>,
 }
 

@@ -3,6 +3,7 @@
 use std::{env, path::Path};
 
 use rollgate::{config::Inventory, fleet::live::Live};
+use serde_json::Value;
 
 use crate::harness::{Lab, Options};
 
@@ -16,6 +17,7 @@ const INSIDE: &str = "ROLLGATE_TEST_CONTRACT";
 fn real_hosts_keep_the_contract() {
     let Some(lab) = Lab::up(Options::default()) else { return };
     lab.all_healthy();
+    a_rehearsal_plays_the_plan_of_this_cluster(&lab);
     let this = env::current_exe().expect("this program");
     let mut command = lab.exec(this, &["--exact", "contract::inside", "--nocapture"]);
     let output = command.env(INSIDE, lab.inventory()).output().expect("this program runs");
@@ -25,6 +27,34 @@ fn real_hosts_keep_the_contract() {
     assert_eq!(lab.changes("h1"), 2);
     assert_eq!(lab.stops_and_starts("h1"), (1, 2));
     assert_eq!(lab.stops_and_starts("h2"), (0, 1));
+}
+
+/// The same plan as `plan` makes, in a world of these servers; and the cluster itself is not touched.
+fn a_rehearsal_plays_the_plan_of_this_cluster(lab: &Lab) {
+    let (before, inventory) = (lab.server_ids(), lab.inventory());
+    let rehearse = |more: &[&str]| lab.rollgate(&[&["rehearse", "-i", &inventory], more].concat());
+    let well = rehearse(&["-o", "json"]);
+    let answer: Value = serde_json::from_str(&well.exits(0).stdout).expect("JSON");
+    let cluster = &answer["clusters"][0];
+    let turns = cluster["plan"]["turns"].as_array().expect("turns").iter().map(|turn| turn["host"].as_str());
+    let rolled = cluster["rehearsals"][0]["events"].as_array().expect("events").iter();
+    let rolled = rolled.filter(|event| event["event"] == "turn-finished").map(|event| event["host"].as_str());
+    let planned: Vec<_> = turns.collect();
+    assert_eq!(rolled.collect::<Vec<_>>(), planned, "{well}");
+    assert_eq!(planned.iter().flatten().copied().collect::<Vec<_>>(), lab.plan(&inventory));
+    assert_eq!(cluster["rehearsals"][0]["end"], "finished", "{well}");
+    let says = |more: &[&str], texts: &[&str]| {
+        let ended = rehearse(more);
+        ended.exits(0);
+        texts.iter().for_each(|text| assert!(ended.stdout.contains(text), "no `{text}`: {ended}"));
+    };
+    says(
+        &["--fault", "port-conflict@h2"],
+        &["root cause [port-taken]", "it would be halted at the gate (crash-loop)", "not ready at the end: h2"],
+    );
+    says(&["--seeds", "50"], &["50 rehearsals with faults at random, nothing was touched", "finished"]);
+    rehearse(&["--fault", "port-conflict@h9"]).exits(2).says(&["no selected cluster has a host h9"]);
+    assert_eq!(lab.server_ids(), before, "a rehearsal touched the cluster");
 }
 
 /// Does nothing when it is run as a test like others.

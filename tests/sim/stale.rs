@@ -17,7 +17,7 @@ use rollgate::{
 
 use crate::{
     harness::{Memory, claim, run_of},
-    properties::for_every_seed,
+    properties::for_every_nth_seed,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -63,7 +63,8 @@ fn two_controllers(seed: u64, fenced: bool) -> bool {
 
 #[test]
 fn a_stale_controller_never_acts() {
-    for_every_seed("a_stale_controller_never_acts", |seed| {
+    // One cluster, no faults: a moment and a span are all that a seed decides.
+    for_every_nth_seed(10, "a_stale_controller_never_acts", |seed| {
         if two_controllers(seed, true) { Err("a controller without the lock acted".into()) } else { Ok("kept".into()) }
     });
 }

@@ -119,11 +119,11 @@ impl Lease {
         Some(Fence { run: self.claim.run.clone(), token: self.token, before })
     }
 
-    /// Whether nobody else can have the lock now, as far as the last heartbeat tells.
-    pub fn holds(&self) -> bool {
+    /// Whether nobody else can have the lock now, by our clock, as far as the last heartbeat tells.
+    pub fn holds(&self, now: Timestamp) -> bool {
         let limit = TTL - MARGIN;
         self.since.is_some_and(|(instant, time)| {
-            let slept = Duration::try_from(Timestamp::now().duration_since(time)).unwrap_or_default();
+            let slept = Duration::try_from(now.duration_since(time)).unwrap_or_default();
             instant.elapsed() < limit && slept < limit
         })
     }
@@ -185,11 +185,11 @@ mod tests {
         let began = || (Instant::now(), Timestamp::now());
         let mut lease = Lease::new(claim("r1"), &[answer("r0", 4, 100), answer("r0", 4, 200), off()]);
         assert_eq!(lease.token(), 5);
-        assert!(lease.fence(0).is_none() && !lease.holds());
+        assert!(lease.fence(0).is_none() && !lease.holds(Timestamp::now()));
         let up = |lease: &Lease, place| lease.fence(place).map(|fence| fence.before.up);
         lease.take_in(began(), &[answer("r1", 5, 101), answer("r1", 5, 201), off()]).unwrap();
         assert_eq!((up(&lease, 0), up(&lease, 1), up(&lease, 2)), (Some(127), Some(227), None));
-        assert!(lease.holds());
+        assert!(lease.holds(Timestamp::now()));
         // Without a majority nothing gets longer.
         lease.take_in(began(), &[answer("r1", 5, 111), off(), off()]).unwrap_err();
         assert_eq!(up(&lease, 0), Some(127));

@@ -135,7 +135,7 @@ impl Live {
 
     /// What must be true before an effect that no host can refuse: those over the system account.
     pub(super) async fn must_hold(&self) -> Seen<()> {
-        if self.lease().as_ref().is_some_and(Lease::holds) {
+        if self.lease().as_ref().is_some_and(|lease| lease.holds(Timestamp::now())) {
             return Ok(());
         }
         self.renew_lock(ROUND).await.map_err(fenced)

@@ -3,7 +3,6 @@
 
 use std::{sync::PoisonError, time::Duration};
 
-use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use super::{Sim, times::Ms, world::World};
@@ -12,7 +11,10 @@ use crate::{
         lock::{Claim, HostLock, LockRefusal, TTL},
         view::{Failure, FailureKind, Seen},
     },
-    fleet::live::lock::{Answer, Fence, Lease, Stamp, fenced},
+    fleet::{
+        Fleet,
+        live::lock::{Answer, Fence, Lease, Stamp, fenced},
+    },
 };
 
 /// One round where an effect waits for it.
@@ -133,7 +135,7 @@ impl Sim {
             return Err(LockRefusal::Held { lock: Box::new(answer.lock.clone()) });
         }
         let mut lease = Lease::new(claim.clone(), &looked);
-        let began = (Instant::now(), Timestamp::now());
+        let began = (Instant::now(), self.now());
         let answers = self.round(Verb::Hold { claim, token: lease.token() }, limit).await;
         let verdict = lease.take_in(began, &answers);
         if verdict.is_err() {
@@ -151,7 +153,7 @@ impl Sim {
             let failure = fenced("this run does not have it");
             return Err(LockRefusal::NoMajority { confirmed: 0, of, failure });
         };
-        let began = (Instant::now(), Timestamp::now());
+        let began = (Instant::now(), self.now());
         let answers = self.round(Verb::Hold { claim: lease.claim(), token: lease.token() }, limit).await;
         let verdict = lease.take_in(began, &answers);
         let mut slot = self.lease();
@@ -167,7 +169,8 @@ impl Sim {
     /// What must be true before an effect that no host can refuse.
     pub(super) async fn must_hold(&self) -> Seen<()> {
         self.alive().await;
-        if self.world().fenceless || self.lease().as_ref().is_some_and(Lease::holds) {
+        let now = self.now();
+        if self.world().fenceless || self.lease().as_ref().is_some_and(|lease| lease.holds(now)) {
             return Ok(());
         }
         self.renew_lock(ROUND).await.map_err(fenced)
