@@ -27,6 +27,7 @@ lint:
 	cargo clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items
 	shellcheck .ci/run tests/lab/lab tests/lab/*.sh tests/lab/bench/*.sh
+	shellcheck --shell=sh tests/lab/matrix/*.sh
 	shellcheck --shell=sh src/fleet/live/collect/*.sh
 
 bench:

@@ -84,7 +84,7 @@ mod tests {
         check(&view, &ALL, &["n1", "n2", "n3"]);
         for server in &mut view.servers {
             if let Ok(varz) = &mut server.varz {
-                varz.meta = Some(crate::core::view::Meta { leader: Some("n1".into()), size: 3 });
+                varz.meta = Some(crate::core::view::Meta { leader: Some("n1".into()), size: 3, members: Vec::new() });
             }
         }
         check(&view, &ALL, &["n2", "n3", "n1"]);

@@ -64,7 +64,7 @@ pub(crate) fn varz(name: &str, id: &str, all: &[&str]) -> Varz {
         config_digest: None,
         remotes: all.len() as u64 - 1,
         jetstream: true,
-        meta: Some(Meta { leader: all.last().map(|name| (*name).into()), size: all.len() as u32 }),
+        meta: Some(Meta { leader: all.last().map(|name| (*name).into()), size: all.len() as u32, members: Vec::new() }),
         route_pool: Some(3),
         api_level: Some(5),
         feature_flags: BTreeMap::new(),

@@ -222,6 +222,9 @@ pub struct Meta {
     pub leader: Option<String>,
     /// Servers in the group, present or not.
     pub size: u32,
+    /// The names of its members, as its leader lists them; empty where another server answers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<String>,
 }
 
 /// A server at the other end of a route. Routes are pooled from 2.10, so several routes can lead to one peer.

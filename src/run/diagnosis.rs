@@ -87,11 +87,16 @@ pub(super) async fn of_halt<F: Fleet>(
 }
 
 /// The same while it is still waited for.
-pub(super) async fn of_wait<F: Fleet>(fleet: &F, host: &str, since: Option<Timestamp>, before: &Before) -> Diagnosis {
+pub(super) async fn of_wait<F: Fleet>(
+    fleet: &F,
+    host: &str,
+    since: Option<Timestamp>,
+    before: &Before,
+) -> (Diagnosis, View) {
     let (mut archive, view) =
         tokio::join!(fleet.collect(host, since, EVIDENCE_TIMEOUT), fleet.observe(&[], OBSERVE_TIMEOUT));
-    archive.view = Some(view);
-    diagnose(&archive, &before.context(since))
+    archive.view = Some(view.clone());
+    (diagnose(&archive, &before.context(since)), view)
 }
 
 /// Observes the cluster, and whether the servers of `hosts` could start again with the configuration, program, files and

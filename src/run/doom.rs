@@ -51,11 +51,11 @@ impl Doom {
             return Ok(None);
         }
         if self.asked.is_some() {
-            self.next = (self.next * 2).min(AGAIN_AT_MOST);
+            self.next = (self.next * 2).clamp(AGAIN_AFTER, AGAIN_AT_MOST);
         }
         let (fleet, before) = (roller.fleet, roller.before.clone());
         let found = diagnosis::of_wait(fleet, &passage.host, passage.started, &before);
-        let diagnosis = roller.attend(found).await?;
+        let (diagnosis, view) = roller.attend(found).await?;
         self.asked = Some(Instant::now());
         let handshakes = waiting.iter().any(|w| matches!(w.condition, Condition::ClientPort | Condition::PeerRoutes));
         let Some(finding) = diagnosis.hopeless(handshakes) else {
@@ -63,6 +63,14 @@ impl Doom {
             return Ok(None);
         };
         let again = self.code.replace(finding.code.clone()).as_deref() == Some(finding.code.as_str());
-        Ok(again.then(|| Cause::Doomed { finding: finding.code.clone(), title: finding.title.clone() }))
+        if !again {
+            // Whether it stays so is asked at once.
+            self.next = Duration::ZERO;
+            return Ok(None);
+        }
+        let cause = Cause::Doomed { finding: finding.code.clone(), title: finding.title.clone() };
+        // The halt is made of what was just seen.
+        roller.doomed = Some((diagnosis, view));
+        Ok(Some(cause))
     }
 }

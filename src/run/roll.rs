@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     core::{
+        diagnosis::Diagnosis,
         event::Event,
         gate::Baseline,
         halt::{Cause, Halt, Serving},
@@ -86,7 +87,8 @@ fn where_(at: &Option<(String, String)>) -> String {
 /// The journal could not be written. Everything else that can go wrong is an [`Outcome`].
 pub async fn roll<F: Fleet>(fleet: &F, run: Run, recorder: &mut Recorder, wishes: Wishes) -> Result<Outcome, RunError> {
     let (sender, lost) = watch::channel(None);
-    let mut roller = Roller { fleet, run, recorder, wishes, lost, started: Instant::now(), before: Before::default() };
+    let mut roller =
+        Roller { fleet, run, recorder, wishes, lost, started: Instant::now(), before: Before::default(), doomed: None };
     let end = tokio::select! {
         biased;
         end = roller.turns() => end,
@@ -134,6 +136,8 @@ pub(super) struct Roller<'a, F> {
     started: Instant,
     /// What was true of the server whose turn it is.
     pub(super) before: Before,
+    /// What ended the wait for it, where that was a diagnosis.
+    pub(super) doomed: Option<(Diagnosis, View)>,
 }
 
 impl<F: Fleet> Roller<'_, F> {
@@ -308,7 +312,10 @@ impl<F: Fleet> Roller<'_, F> {
             return self.lock_lost(detail);
         }
         let (fleet, before) = (self.fleet, self.before.clone());
-        let gathered = self.attend(diagnosis::of_halt(fleet, host, since, &cause, &before)).await;
+        let gathered = match self.doomed.take().filter(|_| matches!(cause, Cause::Doomed { .. })) {
+            Some((diagnosis, view)) => Ok((Some(diagnosis), view)),
+            None => self.attend(diagnosis::of_halt(fleet, host, since, &cause, &before)).await,
+        };
         let (diagnosis, serving) = match gathered {
             Ok((diagnosis, view)) => (diagnosis, Some(Serving::of(&view))),
             Err(Stop::Record(error)) => return Stop::Record(error),

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# bench.sh [idle|load|crash]...: what a roll costs, measured on hosts of the lab; without an argument, all of it. Fails beyond the
+# bench.sh [idle|causes|load|crash]...: what a roll costs, measured on hosts of the lab; without an argument, all of it. Fails beyond the
 # limits.
 #   idle   the time of `rollgate restart` against a bare loop over ssh, and its peak memory
+#   causes from the start of a doomed server to its root cause in print, beside a careful playbook's wait; `check` of 50 hosts
 #   load   40 clients a server, a publisher and a request/reply pair: rollgate against a playbook of Ansible
 #   crash  the journal's cost an event; from the start of `resume` to its first decision
 # ROLLGATE=PATH uses a binary that is built already (WITNESS=PATH likewise); ANSIBLE=PATH an ansible-playbook that is there,
@@ -11,7 +12,7 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$HERE/../.."
 lab=$HERE/lab
 parts=("$@")
-((${#parts[@]})) || parts=(idle load crash)
+((${#parts[@]})) || parts=(idle causes load crash)
 
 "$lab" install cc:build-essential
 [[ -n ${ROLLGATE:-} ]] || cargo build --release --bins
@@ -30,11 +31,20 @@ now() { echo "${EPOCHREALTIME/[.,]/}"; }
 # shellcheck source=tests/lab/bench/crash.sh
 . "$HERE/bench/crash.sh"
 
+# The faults of the matrix, met in a roll: tests/lab/matrix/figures.rs has the limits.
+bench_causes() {
+  "$lab" base >&2
+  ROLLGATE_REQUIRE_LAB=1 cargo test --release --quiet --test lab -- --ignored --exact matrix::figures::figures >"$work/causes" 2>&1 &&
+    sed -n '/^from the start/,/peak memory/p' "$work/causes" && return
+  cat "$work/causes"
+  return 1
+}
+
 missed=0
 for part in "${parts[@]}"; do
   case $part in
-    idle | load | crash) "bench_$part" || missed=1 ;;
-    *) echo "usage: bench.sh [idle|load|crash]..." >&2 && exit 2 ;;
+    idle | causes | load | crash) "bench_$part" || missed=1 ;;
+    *) echo "usage: bench.sh [idle|causes|load|crash]..." >&2 && exit 2 ;;
   esac
 done
 # simulated rolls and clusters, without a lab

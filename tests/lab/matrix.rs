@@ -187,6 +187,7 @@ fn meet(lab: &Lab, inventory: &str, host: &str, fault: &Fault) -> Diagnosed {
             thread::sleep(UNREADY_FOR);
             on_host(lab, host, "! healthy && ! stopped")
         }
+        Then::Ready if fault.server == Role::Clustered => on_host(lab, host, "within 60 steady"),
         Then::Ready => on_host(lab, host, "within 60 healthy"),
         Then::Gone => String::new(),
     };

@@ -101,7 +101,7 @@ fn server(number: usize, at: Timestamp) -> ServerView {
             remotes: 4,
             config_digest: None,
             jetstream: true,
-            meta: Some(Meta { leader: Some(name(SERVERS - 1)), size: 5 }),
+            meta: Some(Meta { leader: Some(name(SERVERS - 1)), size: 5, members: vec![] }),
             route_pool: Some(3),
             api_level: Some(5),
             feature_flags: Default::default(),

@@ -49,7 +49,7 @@ const PIECES: &[&str] = &[
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000.max(ProptestConfig::default().cases), ..ProptestConfig::default() })]
 
     #[test]
     fn any_text_ends(pieces in prop::collection::vec(prop::sample::select(PIECES), 0..60)) {

@@ -51,6 +51,9 @@ pub struct Archive {
     pub config_test: Seen<ConfigTest>,
     /// All TCP listeners in the server's network.
     pub listeners: Seen<Vec<Listener>>,
+    /// Ports here at which connections are half open: the other side's first packet came, and our answer brought none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub half_open: Vec<u16>,
     /// Every path that the configuration and the unit name.
     pub paths: Seen<Vec<PathFacts>>,
     /// The certificates in the TLS files.
@@ -86,6 +89,7 @@ impl Archive {
             config: Err(failure.clone()),
             config_test: Err(failure.clone()),
             listeners: Err(failure.clone()),
+            half_open: Vec::new(),
             paths: Err(failure.clone()),
             tls_files: Err(failure.clone()),
             tls_blocks: Err(failure.clone()),
@@ -133,6 +137,9 @@ pub struct Gap {
 pub struct HostFacts {
     /// What it calls itself.
     pub hostname: String,
+    /// Its own addresses, without the loopback's; empty where they are not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
     /// Its clock when it was asked.
     pub clock: Timestamp,
     /// The boot, which tells a reboot from a restart.
@@ -182,6 +189,20 @@ pub struct Process {
     pub memory_limit: Option<u64>,
     /// The kernel's state letter: `T` is stopped, `D` waits for a disk.
     pub state: Option<char>,
+    /// What it did while it was looked at; only of a server that has not opened its client port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work: Option<Work>,
+}
+
+/// What a process did between two looks (`/proc/PID/io`, `/proc/PID/stat`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Work {
+    /// Bytes that it read, by system calls or from disks, whichever is more.
+    pub bytes: u64,
+    /// Ticks of the processor, a hundred a second.
+    pub ticks: u64,
+    /// Seconds between the looks.
+    pub seconds: u64,
 }
 
 /// Some lines of a log.
@@ -223,6 +244,9 @@ pub struct Binary {
     pub arch: Option<String>,
     /// Its size in bytes.
     pub size: Option<u64>,
+    /// It is a script, which starts the program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<bool>,
     /// `v2.15.1`, as it says itself.
     pub version: Option<String>,
     /// What it printed when asked for its version, where it gave none.
@@ -343,6 +367,9 @@ pub struct Reach {
     pub port: u16,
     /// Connected, or why not.
     pub result: Seen<()>,
+    /// Of a route: whether the other side speaks without TLS, as nats-server does first where the port has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plain: Option<bool>,
 }
 
 /// Why a target was tried.
@@ -373,6 +400,7 @@ mod tests {
             target: "n2".into(),
             port: 6222,
             result: Err(Failure::new(FailureKind::Refused, "Connection refused")),
+            plain: None,
         }]);
         let text = serde_json::to_string(&archive).unwrap();
         assert_eq!(serde_json::from_str::<Archive>(&text).unwrap(), archive);

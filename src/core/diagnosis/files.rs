@@ -164,6 +164,18 @@ pub struct TlsBlock {
     /// The chain in `cert` leads to a certificate in `ca`, at the host's time; or what is wrong with it.
     /// A failure where the check itself knows no answer: that is not held against the server.
     pub chain: Seen<Result<(), ChainFault>>,
+    /// Where the chain leads nowhere: the file beside the certificate whose certificate did issue its last link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<Issuer>,
+}
+
+/// A file that holds the issuer of a certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Issuer {
+    /// The file.
+    pub path: String,
+    /// It is a CA of its own, not an intermediate.
+    pub root: bool,
 }
 
 /// Why a chain of certificates does not hold.

@@ -235,6 +235,8 @@ const HOPELESS: &[&str] = &[
     "duplicate-server-name",
     "peer-removed",
     "jetstream-disabled",
+    "jetstream-not-configured",
+    "store-recovery-stuck",
     "stream-unrecovered",
     "stream-write-error",
     "consumer-state-corrupt",

@@ -46,6 +46,7 @@ pub enum ListenerKind {
     Leafnode,
     Websocket,
     Mqtt,
+    Profiling,
 }
 
 impl ListenerKind {
@@ -59,6 +60,7 @@ impl ListenerKind {
             Self::Leafnode => "leafnode",
             Self::Websocket => "websocket",
             Self::Mqtt => "MQTT",
+            Self::Profiling => "profiling",
         }
     }
 }
@@ -76,12 +78,22 @@ pub struct Settings {
     pub clustered: bool,
     /// JetStream is enabled.
     pub jetstream: bool,
+    /// `jetstream.store_dir`, where it is set.
+    pub store_dir: Option<String>,
     /// `jetstream.max_file_store` in bytes, where it is set.
     pub max_file: Option<u64>,
     /// `cluster.routes`, without user and password.
     pub routes: Vec<String>,
     /// It connects to other servers as a leafnode, which clustered JetStream takes in place of routes.
     pub solicits_leafnodes: bool,
+    /// `system_account`: its name, or in operator mode its id.
+    pub system_account: Option<String>,
+    /// The names of the accounts that the file itself has.
+    pub accounts: Vec<String>,
+    /// Accounts are those of an operator, by JWT.
+    pub operator: bool,
+    /// `resolver`: `MEMORY`, `URL(…)`, or the type of its block, such as `full`.
+    pub resolver: Option<String>,
     /// `lame_duck_duration` in seconds.
     pub lame_duck_s: Option<u64>,
     /// Names and addresses by which others are told to reach the server.
@@ -113,11 +125,23 @@ impl Settings {
             cluster_name: cluster.and_then(|cluster| cluster.get(&["name"])?.text()),
             clustered: listeners.iter().any(|endpoint| endpoint.kind == ListenerKind::Route),
             jetstream: jetstream.is_some_and(is_enabled),
+            store_dir: jetstream
+                .and_then(|block| block.get(&["store_dir", "storedir"])?.text())
+                .or_else(|| text(&["store_dir", "storedir"])),
             max_file: jetstream.and_then(|block| size(block.get(&["max_file_store", "max_file"])?)),
             routes: cluster.and_then(|block| block.get(&["routes"])).map_or_else(Vec::new, urls),
             solicits_leafnodes: leafnodes
                 .and_then(|block| block.get(&["remotes"]))
                 .is_some_and(|remotes| !remotes.elements().is_empty()),
+            system_account: text(&["system_account", "system"]),
+            accounts: get(map, &["accounts"]).map_or_else(Vec::new, |accounts| {
+                let named = accounts.entries().map(|(name, _)| name.clone());
+                named.chain(accounts.elements().iter().filter_map(Value::text)).collect()
+            }),
+            operator: get(map, &["operator", "operators", "roots", "root", "root_operator", "root_operators"])
+                .is_some(),
+            resolver: get(map, &["resolver", "account_resolver", "accounts_resolver"])
+                .and_then(|value| value.text().or_else(|| value.get(&["type"])?.text())),
             lame_duck_s: get(map, &["lame_duck_duration"]).and_then(duration_s),
             advertised: [
                 text(&["client_advertise"]),
@@ -200,6 +224,9 @@ fn listeners(map: &Map) -> Vec<Endpoint> {
     if let Some((host, port)) = monitoring.or(bare.map(|port| (String::new(), port))).filter(|(_, port)| *port != 0) {
         let host = if host.is_empty() { &client_host } else { &host };
         add(ListenerKind::Monitoring, host, port);
+    }
+    if let Some(port) = own(&["prof_port"]).and_then(Value::integer).filter(|port| *port != 0) {
+        add(ListenerKind::Profiling, &client_host, port);
     }
     for (kind, names) in [
         (ListenerKind::Route, &["cluster"][..]),
@@ -368,6 +395,7 @@ mod tests {
             &["client :4222", "route :6222", "gateway g:7222", "leafnode :7422", "websocket :443", "MQTT :1883"],
         );
         check("cluster { name: c }", &["client :4222"]);
+        check("host: h, prof_port: 6060", &["client h:4222", "profiling h:6060"]);
     }
 
     #[test]
@@ -385,6 +413,17 @@ leafnodes { remotes: [ { url: x, tls: { ca_file: ca.pem } } ] }
         let blocks: Vec<_> = settings.tls.iter().map(|tls| (tls.block.as_str(), tls.verify)).collect();
         assert_eq!(blocks, [("cluster.tls", true), ("leafnodes.remotes.tls", false)]);
         assert_eq!(settings.advertised, ["a:1"]);
+        assert_eq!(settings.store_dir.as_deref(), Some("/x"));
+    }
+
+    #[test]
+    fn accounts_have_their_source() {
+        let settings = of("system_account: SYS, accounts { SYS { users: [] }, APP { jetstream: enabled } }");
+        assert_eq!((settings.system_account.as_deref(), settings.operator), (Some("SYS"), false));
+        assert_eq!(settings.accounts, ["APP", "SYS"]);
+        let settings = of("operator: /etc/nats/op.jwt\nresolver { type: full, dir: /jwt }");
+        assert_eq!((settings.operator, settings.resolver.as_deref()), (true, Some("full")));
+        assert_eq!(of("resolver: URL(http://r/jwt/)").resolver.as_deref(), Some("URL(http://r/jwt/)"));
     }
 
     #[test]

@@ -11,12 +11,14 @@ use crate::core::{
 /// nats-server under systemd on host n1 of three, healthy for an hour.
 pub(crate) fn healthy() -> Archive {
     Archive {
+        half_open: Vec::new(),
         v: VERSION,
         host: "n1".into(),
         server_name: Some("n1".into()),
         asked_at: at(0),
         answered_at: at(1),
         machine: Ok(HostFacts {
+            addresses: vec!["10.0.0.1".into()],
             hostname: "n1".into(),
             clock: at(0),
             boot_id: Some("boot-1".into()),
@@ -32,6 +34,7 @@ pub(crate) fn healthy() -> Archive {
         }),
         unit: Ok(unit()),
         process: Ok(Some(Process {
+            work: None,
             pid: 100,
             exe: Some("/usr/local/bin/nats-server".into()),
             exe_replaced: false,
@@ -55,6 +58,7 @@ pub(crate) fn healthy() -> Archive {
         log_file: Ok(None),
         oom_kills: Ok(vec![]),
         binary: Ok(Binary {
+            script: None,
             path: "/usr/local/bin/nats-server".into(),
             exists: true,
             executable: Some(true),
@@ -113,6 +117,7 @@ cluster {
 
 pub(crate) fn unit() -> UnitState {
     UnitState {
+        lame_duck_stop: Some(true),
         manager: Manager::Systemd,
         name: "nats-server.service".into(),
         phase: Phase::Running,
@@ -191,7 +196,7 @@ pub(crate) fn path(path: &str, role: PathRole, kind: FileKind) -> PathFacts {
 }
 
 pub(crate) fn reach(target: &str, result: Result<(), Failure>) -> Reach {
-    Reach { role: ReachRole::Route, target: target.into(), port: 6222, result }
+    Reach { role: ReachRole::Route, target: target.into(), port: 6222, result, plain: None }
 }
 
 /// The same server after it was restarted and has died with a line of this level and text.
@@ -208,6 +213,9 @@ pub(crate) fn died(level: Option<&str>, text: &str) -> Archive {
     }
     if let Ok(log) = &mut archive.journal {
         log.lines.push(line(-10, 200, level, text));
+    }
+    if let (Ok(test), true) = (&mut archive.config_test, text.starts_with("nats-server: ")) {
+        (test.exit, test.output) = (Some(Exit::Code(1)), vec![text.to_owned()]);
     }
     archive.listeners = Ok(vec![]);
     refuse(&mut archive);
@@ -273,6 +281,7 @@ pub(crate) fn with_tls(days: i64) -> Archive {
         file("/etc/nats/ca.pem", "CERTIFICATE", vec![Ok(certificate("CN=ca", 3650))], None),
     ]);
     archive.tls_blocks = Ok(vec![TlsBlock {
+        issuer: None,
         block: "tls".into(),
         cert: Some("/etc/nats/n1.pem".into()),
         key: Some("/etc/nats/n1.key".into()),

@@ -4,14 +4,14 @@ use jiff::SignedDuration;
 
 use super::{
     catalogue,
-    evidence::{Archive, ReachRole},
+    evidence::{Archive, ReachRole, Work},
     files::{FileKind, PathFacts, PathRole},
     testing::*,
     *,
 };
 use crate::core::{
     testing::at,
-    view::{Exit, Failure, FailureKind, Phase},
+    view::{Exit, Failure, FailureKind, Meta, Peer, Phase},
 };
 
 /// What is done to a healthy part, and the code that must come of it.
@@ -424,14 +424,82 @@ fn routes_that_lead_nowhere() {
         .map(|target| reach(target, fail(FailureKind::Refused, "connection refused")))
         .into());
     // Peers that see it would make it join; here they don't.
-    for server in archive.view.as_mut().expect("view").servers.iter_mut().skip(1) {
+    for server in &mut archive.view.as_mut().expect("view").servers {
         server.routes = Ok(vec![]);
     }
     let diagnosis = check(&archive, &["routes-unreachable"]);
     assert_eq!(diagnosis.root().expect("root").consequences[0].code, "server-alone");
     archive.reach =
         Ok(["10.0.0.2", "10.0.0.3"].map(|target| reach(target, fail(FailureKind::Timeout, "no answer"))).into());
+    check(&archive, &["routes-unreachable"]);
+    // The peers' packets come, and our answers to them bring nothing.
+    archive.half_open = vec![6222];
     check(&archive, &["isolated-one-way"]);
+    // A route to the process before is none to this one.
+    archive.half_open = vec![];
+    let old = Peer { server_id: "NBEFORE".into(), server_name: Some("n1".into()) };
+    archive.view.as_mut().expect("view").servers[1].routes = Ok(vec![old]);
+    check(&archive, &["routes-unreachable"]);
+    // Peers that are down are not firewalled.
+    archive.reach = Ok(["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+        .map(|target| match target {
+            "10.0.0.1" => reach(target, Ok(())),
+            _ => reach(target, fail(FailureKind::Refused, "connection refused")),
+        })
+        .into());
+    for server in archive.view.as_mut().expect("view").servers.iter_mut().skip(1) {
+        server.varz = Err(Failure::new(FailureKind::Refused, "connection refused"));
+        server.health = Err(Failure::new(FailureKind::Refused, "connection refused"));
+    }
+    archive.view.as_mut().expect("view").servers[0].varz.as_mut().expect("varz").meta =
+        Some(Meta { leader: None, size: 3, members: vec![] });
+    let diagnosis = check(&archive, &["no-meta-leader"]);
+    assert_eq!(diagnosis.root().expect("root").remedy.commands, ["rollgate diagnose n2 n3"]);
+}
+
+#[test]
+fn a_route_list_of_itself_is_told() {
+    let mut archive = healthy();
+    archive.reach = Ok(vec![reach("10.0.0.1", Ok(())), reach("n1", Ok(()))]);
+    check(&archive, &["route-to-self"]);
+}
+
+#[test]
+fn the_meta_leader_s_list_is_held_against_the_server() {
+    let listed = |archive: &mut Archive, members: &[&str]| {
+        for server in &mut archive.view.as_mut().expect("view").servers {
+            let varz = server.varz.as_mut().expect("varz");
+            let leads = varz.server_name == "n2";
+            let members = if leads { members.iter().map(|name| (*name).to_owned()).collect() } else { vec![] };
+            varz.meta = Some(Meta { leader: Some("n2".into()), size: 3, members });
+        }
+    };
+    let mut archive = healthy();
+    listed(&mut archive, &["n1", "n2", "n3"]);
+    check(&archive, &[]);
+    listed(&mut archive, &["n3", "n2"]);
+    let diagnosis = check(&archive, &["peer-removed"]);
+    assert!(diagnosis.findings[0].quotes[0].text.contains("n3, n2"), "{diagnosis:?}");
+}
+
+#[test]
+fn an_error_of_an_earlier_start_is_of_the_past() {
+    let words = "nats-server: /etc/nats/nats-server.conf:3:1: unknown field \"http\"";
+    let mut archive = died(None, words);
+    archive.config_test = healthy().config_test;
+    let unit = archive.unit.as_mut().expect("unit");
+    (unit.phase, unit.active, unit.result) = (Phase::Failed, "failed".into(), Some("start-limit-hit".into()));
+    let diagnosis = check(&archive, &["start-limit-hit"]);
+    assert!(diagnosis.root().expect("root").remedy.commands.iter().any(|c| c.contains("reset-failed")));
+}
+
+#[test]
+fn a_stop_that_cuts_lame_duck_short_is_told() {
+    let mut archive = healthy();
+    archive.unit.as_mut().expect("unit").stop_timeout_ms = Some(20_000);
+    check(&archive, &["lame-duck-values"]);
+    archive.unit.as_mut().expect("unit").lame_duck_stop = Some(false);
+    check(&archive, &[]);
 }
 
 #[test]
@@ -460,8 +528,20 @@ fn recovery_is_told_from_being_stuck() {
     );
     let lines = &mut archive.journal.as_mut().expect("journal").lines;
     lines.remove(1);
-    let diagnosis = check(&archive, &["healthz-connection", "store-recovering"]);
-    assert_eq!(diagnosis.findings[1].severity, Severity::Notice);
+    let diagnosis = check(&archive, &["store-recovering"]);
+    // Waiting mends it.
+    assert_eq!(diagnosis.hopeless(true), None);
+    let work = |archive: &mut Archive, bytes, ticks| {
+        let process = archive.process.as_mut().expect("process").as_mut().expect("one");
+        process.work = Some(Work { bytes, ticks, seconds: 3 });
+    };
+    work(&mut archive, 9_000_000, 2);
+    check(&archive, &["store-recovering"]);
+    work(&mut archive, 4000, 1);
+    let diagnosis = check(&archive, &["store-recovery-stuck"]);
+    let root = diagnosis.root().expect("root");
+    assert!(root.quotes.iter().any(|quote| quote.text.contains("1 ticks of the processor in 3 s")), "{root:?}");
+    assert!(root.remedy.commands[0].contains("/APP/streams/S1"), "{root:?}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 
 use super::{
     evidence::{Archive, not_asked},
-    files::{Certificate, ChainFault, TlsBlock, TlsFile},
+    files::{Certificate, ChainFault, Issuer, TlsBlock, TlsFile},
     settings::{Settings, TlsSettings},
 };
 use crate::core::view::{Exit, Failure, FailureKind, Seen};
@@ -143,7 +143,12 @@ fn one_block(block: &TlsSettings, archive: &Archive, chains: &Chains, at: Timest
         (Some(chain), Some(anchors)) => verify(chain, anchors, at),
         _ => Err(not_asked("there is no certificate, or no CA file, to hold against the other")),
     };
+    let issuer = match (&chain, cert.as_ref().and_then(|path| chains.get(path))) {
+        (Ok(Err(ChainFault::UnknownIssuer)), Some(chain)) => issuer(chain, &cert, chains, files, at),
+        _ => None,
+    };
     TlsBlock {
+        issuer,
         block: block.block.clone(),
         key_matches: matches(file(&cert), file(&key)).or_else(|failure| by_test(archive, alone).ok_or(failure)),
         chain,
@@ -152,6 +157,21 @@ fn one_block(block: &TlsSettings, archive: &Archive, chains: &Chains, at: Timest
         key,
         ca,
     }
+}
+
+/// The file whose certificate issued the last link of a chain that leads nowhere.
+fn issuer(
+    chain: &[Vec<u8>],
+    cert: &Option<String>,
+    chains: &Chains,
+    files: &[TlsFile],
+    at: Timestamp,
+) -> Option<Issuer> {
+    let others = chains.iter().filter(|(path, _)| Some(*path) != cert.as_ref());
+    let (path, _) = others.into_iter().find(|(_, anchors)| verify(chain, anchors, at) == Ok(Ok(())))?;
+    let certificates = files.iter().find(|file| file.path == *path)?.certificates.iter().flatten();
+    let root = certificates.into_iter().any(|one| one.is_ca && one.subject == one.issuer);
+    Some(Issuer { path: path.clone(), root })
 }
 
 fn matches(cert: Option<&TlsFile>, key: Option<&TlsFile>) -> Seen<bool> {

@@ -47,6 +47,9 @@ pub struct UnitState {
     pub working_directory: Option<String>,
     /// How long a stop may take before the process is killed; none when unlimited or unknown.
     pub stop_timeout_ms: Option<u64>,
+    /// Whether a stop is a lame duck, which takes `lame_duck_duration`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lame_duck_stop: Option<bool>,
     /// `LimitNOFILE=`; none when unlimited or unknown.
     pub open_files_limit: Option<u64>,
     /// `MemoryMax=` in bytes; none when unlimited or unknown.

@@ -15,7 +15,7 @@ use std::{
 };
 
 use super::{
-    assets::{Assets, Group, Kind},
+    assets::{Assets, Group, Kind, Storage, StreamState},
     health::HealthError,
     safety::name,
 };
@@ -53,7 +53,8 @@ pub struct Behind {
     pub data: Vec<String>,
     /// Those of them that will not come back: they have not grown for `SHORT_FOR`.
     pub lost: Vec<String>,
-    /// Assets of one replica that were on the server and are not there any more: deleted, or lost.
+    /// Assets of one replica that were on the server and are not there any more: deleted, or lost. A stream on disk of a server
+    /// without a cluster can't have been deleted while it was down: that is in `data`.
     pub gone: Vec<String>,
     /// Groups on the server, and how many of them are not back.
     pub of: usize,
@@ -142,7 +143,14 @@ impl Witness {
         let name = name(now, old);
         let Some(group) = index.now.get(&key) else {
             if old.single() {
-                out.gone.push(name);
+                match self.lost_whole(old, index) {
+                    Some(state) => {
+                        let (messages, last) = (state.messages, state.last_seq);
+                        let words = format!("it is not there; before the restart {messages} messages, up to {last}");
+                        short.push((format!("{name}: {words}"), Shortfall { name, amount: messages, words }));
+                    }
+                    None => out.gone.push(name),
+                }
             }
             return;
         };
@@ -170,6 +178,21 @@ impl Witness {
         if let Some(found) = copies::shortfall(&past, group, &self.server, &acks) {
             short.push((format!("{name}: {}", found.words), Shortfall { name, ..found }));
         }
+    }
+
+    /// What a stream had that was on disk right before the stop of a server without a cluster, and is not there since its start:
+    /// no peer can have taken its deletion meanwhile, and the server itself was down.
+    fn lost_whole(&self, old: &Group, index: &Indexes<'_>) -> Option<StreamState> {
+        let stop = match &index.stop {
+            Some(stop) => stop.get(&key(old)).copied()?,
+            None => old,
+        };
+        let seen_since = index.first.as_ref().is_some_and(|first| first.contains_key(&key(old)));
+        let kept = old.kind == Kind::Stream && old.storage == Storage::File;
+        if self.before.meta().is_some() || seen_since || !kept {
+            return None;
+        }
+        copies::stream(stop, &self.server)
     }
 
     /// Whether the asset was broken on the server before: healthz said so, or it had no copy there at all.

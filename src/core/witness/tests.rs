@@ -223,6 +223,23 @@ fn what_was_deleted_is_not_missed_and_what_is_gone_is_said() {
 }
 
 #[test]
+fn a_server_without_a_cluster_misses_its_streams() {
+    let alone = |groups: &[&Group]| {
+        let mut assets = all(groups);
+        assets.groups.retain(|group| group.kind != Kind::Meta);
+        assets
+    };
+    let held = with(&[("n2", holding(7, 9))]);
+    let found = watch(&alone(&[&held]), |_| alone(&[]));
+    assert_eq!(found.lost, ["stream APP > S: it is not there; before the restart 7 messages, up to 9"]);
+    // It was there after the start: who deleted it, did so then.
+    let found = watch(&alone(&[&held]), |second| if second == 0 { alone(&[&held]) } else { alone(&[]) });
+    assert_eq!((found.lost.len(), found.gone.len()), (0, 1), "{found:?}");
+    let memory = Group { storage: Storage::Memory, ..held };
+    assert_eq!(watch(&alone(&[&memory]), |_| alone(&[])).lost.len(), 0);
+}
+
+#[test]
 fn what_was_broken_before_is_not_waited_for() {
     let error = HealthError {
         kind: "STREAM".into(),

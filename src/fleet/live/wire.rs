@@ -74,6 +74,30 @@ struct WireMeta {
     leader: String,
     #[serde(default)]
     cluster_size: u32,
+    /// Its members but the one that answers.
+    #[serde(default)]
+    replicas: Option<Vec<WirePeer>>,
+}
+
+#[derive(Deserialize)]
+struct WirePeer {
+    #[serde(default)]
+    name: String,
+}
+
+impl WireMeta {
+    fn read(self, own: &str) -> Meta {
+        let replicas = self.replicas.unwrap_or_default();
+        let mut members: Vec<String> =
+            replicas.into_iter().map(|peer| peer.name).filter(|name| !name.is_empty()).collect();
+        // What another server lists is older than what the leader does.
+        if members.is_empty() || self.leader != own {
+            members.clear();
+        } else {
+            members.push(own.to_owned());
+        }
+        Meta { leader: Some(self.leader).filter(|leader| !leader.is_empty()), size: self.cluster_size, members }
+    }
 }
 
 /// Reads `/varz`.
@@ -81,7 +105,8 @@ struct WireMeta {
 /// # Errors
 /// The text is not the answer of a nats-server.
 pub fn varz(body: &str) -> Result<Varz, Failure> {
-    let wire: WireVarz = json("/varz", body)?;
+    let mut wire: WireVarz = json("/varz", body)?;
+    let meta = wire.jetstream.meta.take().map(|meta| meta.read(&wire.server_name));
     Ok(Varz {
         server_name: if wire.server_name.is_empty() { wire.server_id.clone() } else { wire.server_name },
         server_id: wire.server_id,
@@ -100,10 +125,7 @@ pub fn varz(body: &str) -> Result<Varz, Failure> {
         config_digest: wire.config_digest.filter(|digest| !digest.is_empty()),
         remotes: wire.remotes,
         jetstream: wire.jetstream.config.is_some(),
-        meta: wire.jetstream.meta.map(|meta| Meta {
-            leader: Some(meta.leader).filter(|leader| !leader.is_empty()),
-            size: meta.cluster_size,
-        }),
+        meta,
         route_pool: wire.cluster.pool_size,
         api_level: wire.jetstream.stats.api.level,
         feature_flags: wire.feature_flags,
@@ -185,10 +207,13 @@ mod tests {
             "auth_required":true,"start":"2026-11-22T12:00:00.5Z","now":"2026-11-22T12:00:10Z","connections":3,
             "remotes":2,"cluster":{"name":"lab","pool_size":3},"feature_flags":{"js_ack_fc_v2":false},
             "jetstream":{"config":{"max_memory":1},"stats":{"api":{"level":5,"total":0}},
-            "meta":{"name":"lab","leader":"n2","peer":"x","cluster_size":3}}}"#;
+            "meta":{"name":"lab","leader":"n1","peer":"x","cluster_size":3,"replicas":[{"name":"n2","lag":0}]}}}"#;
         let varz = varz(body).unwrap();
         assert_eq!((varz.server_name.as_str(), varz.client_port, varz.jetstream), ("n1", 4222, true));
-        assert_eq!(varz.meta, Some(Meta { leader: Some("n2".into()), size: 3 }));
+        assert_eq!(
+            varz.meta,
+            Some(Meta { leader: Some("n1".into()), size: 3, members: vec!["n2".into(), "n1".into()] })
+        );
         assert!(varz.auth_required && !varz.tls_required);
         assert_eq!((varz.route_pool, varz.api_level), (Some(3), Some(5)));
         assert_eq!(varz.feature_flags.get("js_ack_fc_v2"), Some(&false));

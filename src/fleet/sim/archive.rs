@@ -24,6 +24,7 @@ impl World {
         let now = self.clock(self.now, entry.clock);
         let asked = self.clock(self.now, clock);
         let process = entry.process.as_ref().map(|process| Process {
+            work: None,
             pid: process.pid,
             exe: Some(PROGRAM.into()),
             exe_replaced: false,
@@ -37,12 +38,14 @@ impl World {
             state: Some('S'),
         });
         Archive {
+            half_open: Vec::new(),
             v: VERSION,
             host: entry.host.clone(),
             server_name: Some(entry.name.clone()),
             asked_at: asked,
             answered_at: asked,
             machine: Ok(HostFacts {
+                addresses: Vec::new(),
                 hostname: entry.host.clone(),
                 clock: now,
                 boot_id: entry.boot.map(|boot| format!("boot-{boot}")),
@@ -63,6 +66,7 @@ impl World {
             log_file: Ok(None),
             oom_kills: Ok(Vec::new()),
             binary: Ok(Binary {
+                script: None,
                 path: PROGRAM.into(),
                 exists: true,
                 executable: Some(true),
@@ -119,6 +123,7 @@ fn unit(entry: &Server, argv: Vec<String>) -> UnitState {
     let words = entry.words();
     let (active, sub) = words.split_once(" (").unwrap_or((&words, ""));
     UnitState {
+        lame_duck_stop: None,
         manager: Manager::Systemd,
         name: UNIT.into(),
         phase: entry.unit.phase,

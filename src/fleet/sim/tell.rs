@@ -122,7 +122,7 @@ impl World {
             let group = &self.groups[0];
             let leader = group.leader.or(group.last_leader).filter(|_| process.joined);
             let size = u32::try_from(group.members.len()).unwrap_or(u32::MAX);
-            Meta { leader: leader.map(|leader| self.servers[leader].name.clone()), size }
+            Meta { leader: leader.map(|leader| self.servers[leader].name.clone()), size, members: Vec::new() }
         });
         let remotes = (0..self.servers.len()).filter(|other| self.routed(server, *other)).count();
         let ours = self.controllers.iter().filter(|controller| controller.system == Some(server)).count();

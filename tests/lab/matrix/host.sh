@@ -123,6 +123,8 @@ within() {
 }
 nats_pid() { systemctl show -p MainPID --value nats-server; }
 healthy() { curl -sf -m 2 -o /dev/null "http://$(sed -n 's/^http: //p' "$CONF")/healthz"; }
+# The first 200 of a member of a cluster is often not the last.
+steady() { healthy && sleep 1 && healthy && sleep 1 && healthy; }
 stopped() { [ "$(systemctl is-active nats-server)" != active ] && [ "$(nats_pid)" = 0 ]; }
 # Ends the server at once, and for good.
 stop_nats() {

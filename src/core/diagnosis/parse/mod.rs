@@ -139,6 +139,7 @@ pub fn archive(asked: &Asked, output: &[u8]) -> Archive {
         } else {
             Err(because(&gaps, "listeners"))
         },
+        half_open: tagged.lines("lh").filter_map(|line| line.split('\t').next()?.parse().ok()).collect(),
         paths: paths::paths(&tagged, unit.as_ref().ok().and_then(|unit| unit.user.as_deref()))
             .ok_or_else(|| because(&gaps, "config")),
         tls_files: if tagged.has("x0") { Ok(tls_files) } else { Err(because(&gaps, "config")) },
@@ -189,6 +190,8 @@ fn host_facts(fields: &Fields<'_>) -> Option<HostFacts> {
     let user = text(fields, "user")?;
     Some(HostFacts {
         hostname: text(fields, "hostname").unwrap_or_default(),
+        addresses: one(fields, "addresses")
+            .map_or_else(Vec::new, |text| text.split_whitespace().take(MOST).map(str::to_owned).collect()),
         clock: seconds(one(fields, "clock")?)?,
         boot_id: text(fields, "boot"),
         uptime_s: one(fields, "uptime").and_then(|text| text.split(['.', ' ']).next()?.parse().ok()),
@@ -226,6 +229,8 @@ fn binary(tagged: &Tagged<'_>, service_user: Option<&str>) -> Option<Binary> {
         executable: one(&fields, "executable").map(|text| text == "1").filter(|_| as_service),
         arch: one(&fields, "elf").and_then(elf_machine),
         size: number(&fields, "size"),
+        // `#!`
+        script: one(&fields, "elf").filter(|hex| hex.starts_with("2321")).map(|_| true),
         version: version.map(|text| format!("v{}", text.trim())),
         said: version.is_none().then(|| said.join("\n")).filter(|text| !text.is_empty()),
     })
@@ -337,7 +342,7 @@ fn reach(line: &str) -> Option<Reach> {
     let (target, port) = (fields.next()?.to_owned(), fields.next()?.parse().ok()?);
     let said = fields.next()?;
     let result = match said.strip_prefix("failed: ") {
-        None if said == "ok" => Ok(()),
+        None if matches!(said, "ok" | "plain" | "silent") => Ok(()),
         None => return None,
         Some(why) if why.contains("refused") => Err(FailureKind::Refused),
         Some(why) if why.contains("timed out") => Err(FailureKind::Timeout),
@@ -345,7 +350,12 @@ fn reach(line: &str) -> Option<Reach> {
     };
     let why = said.strip_prefix("failed: ").unwrap_or_default();
     let result = result.map_err(|kind| Failure::new(kind, format!("{target}:{port}: {why}")));
-    Some(Reach { role, target, port, result })
+    let plain = match said {
+        "plain" => Some(true),
+        "silent" => Some(false),
+        _ => None,
+    };
+    Some(Reach { role, target, port, result, plain })
 }
 
 /// None where nothing was told.

@@ -65,7 +65,7 @@ fn a_collection_that_was_cut_short_says_so() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300.max(ProptestConfig::default().cases), ..ProptestConfig::default() })]
 
     #[test]
     fn any_bytes_make_an_archive(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {

@@ -3,7 +3,7 @@
 use super::{Fields, Tagged, kib, number, one, seconds, text};
 use crate::core::{
     diagnosis::{
-        evidence::Process,
+        evidence::{Process, Work},
         manager,
         unit::{Manager, UnitState},
     },
@@ -70,6 +70,7 @@ fn plain(fields: &Fields<'_>, manager: Manager, phase: Phase, active: String) ->
         environment: fields.get("EnvironmentName").into_iter().flatten().map(|name| (*name).to_owned()).collect(),
         working_directory: text(fields, "WorkingDirectory"),
         stop_timeout_ms: None,
+        lame_duck_stop: one(fields, "LameDuckStop").map(|text| text == "1"),
         open_files_limit: None,
         memory_max: None,
         sandbox: Vec::new(),
@@ -156,5 +157,19 @@ pub fn process(tagged: &Tagged<'_>) -> Option<Seen<Option<Process>>> {
         open_files_limit: number(&fields, "files-limit"),
         memory_limit: number(&fields, "memory-max"),
         state,
+        work: work(&fields),
     })))
+}
+
+/// The difference of two looks: bytes of system calls, bytes from disks, ticks.
+fn work(fields: &Fields<'_>) -> Option<Work> {
+    let numbers = |text: &str| text.split_whitespace().map(|word| word.parse().ok()).collect::<Option<Vec<u64>>>();
+    let [first, second] = fields.get("work")?.as_slice() else { return None };
+    let (first, second) = (numbers(first)?, numbers(second)?);
+    let ([calls, disks, ticks], [calls2, disks2, ticks2]) = (first.as_slice(), second.as_slice()) else { return None };
+    Some(Work {
+        bytes: calls2.saturating_sub(*calls).max(disks2.saturating_sub(*disks)),
+        ticks: ticks2.saturating_sub(*ticks),
+        seconds: number(fields, "work-s")?,
+    })
 }

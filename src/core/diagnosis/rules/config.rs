@@ -4,7 +4,7 @@ use super::super::{
     case::{Case, ConfigError},
     catalogue::{Page, pages},
     files::{FileKind, PathRole},
-    finding::Finding,
+    finding::{Finding, Severity},
 };
 
 pages! {
@@ -61,6 +61,7 @@ pub(super) fn rules(case: &Case<'_>) -> Vec<Finding> {
     }
     found.extend(required(case, &found));
     found.extend(changed(case));
+    found.extend(cut_short(case));
     found
 }
 
@@ -196,6 +197,30 @@ fn required(case: &Case<'_>, found: &[Finding]) -> Vec<Finding> {
         (settings.routes.is_empty() && !settings.solicits_leafnodes, "cluster.routes"),
     ];
     checks.into_iter().filter(|(missing, _)| *missing).map(|(_, what)| lacks(what)).collect()
+}
+
+/// nats-server's default lame_duck_duration in seconds (`const.go`).
+pub(super) const LAME_DUCK_S: u64 = 120;
+
+/// The unit's stop is a lame duck that the unit itself does not let end.
+fn cut_short(case: &Case<'_>) -> Option<Finding> {
+    let unit = case.unit().filter(|unit| unit.lame_duck_stop == Some(true))?;
+    let stop = unit.stop_timeout_ms? / 1000;
+    let settings = case.settings()?;
+    let lame = settings.lame_duck_s.unwrap_or(LAME_DUCK_S);
+    if stop >= lame {
+        return None;
+    }
+    let main = case.archive.config.as_ref().map_or("the configuration", |config| config.main.as_str());
+    let set = if settings.lame_duck_s.is_some() { "" } else { ", by default" };
+    Some(
+        Finding::of(&LAME_DUCK, format!("{} ends a stop after {stop} s, and lame duck may take {lame} s", unit.name))
+            .severity(Severity::Warning)
+            .quote(format!("systemctl show {}", unit.name), format!("TimeoutStopUSec={stop}s"))
+            .quote(main, format!("lame_duck_duration: {lame}s{set}"))
+            .remedy("let a stop take longer than lame duck: what is cut short ends in SIGKILL")
+            .run(format!("sudo systemctl edit {}   # [Service] TimeoutStopSec={}", unit.name, lame + 30)),
+    )
 }
 
 /// The unit file was changed and the manager has not read it.

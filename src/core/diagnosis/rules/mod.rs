@@ -11,6 +11,7 @@ pub(super) mod resolver;
 pub(super) mod routes;
 pub(super) mod store;
 pub(super) mod tls;
+mod ways;
 
 use super::{case::Case, finding::Finding};
 

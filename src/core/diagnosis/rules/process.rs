@@ -161,7 +161,9 @@ fn unit(case: &Case<'_>) -> Vec<Finding> {
             Some(line) => finding.line(&line),
             None => finding,
         };
-        found.push(finding.run(format!("sudo systemctl reset-failed {name}")));
+        found.push(
+            finding.run(format!("sudo systemctl reset-failed {name}")).run(format!("sudo systemctl start {name}")),
+        );
     }
     found
 }
@@ -202,7 +204,8 @@ fn binary(case: &Case<'_>) -> Vec<Finding> {
                 .quote(path.as_str(), format!("ELF machine {its}"))
                 .run(format!("file {path}; uname -m")),
         )
-    } else if binary.arch.is_none() && binary.version.is_none() && binary.size.is_some() {
+    } else if binary.arch.is_none() && binary.version.is_none() && binary.size.is_some() && binary.script != Some(true)
+    {
         let said = binary.said.as_deref().filter(|said| !said.is_empty()).unwrap_or("it does not tell its version");
         Some(
             Finding::of(&BINARY_DAMAGED, format!("{path} is no program"))
@@ -280,7 +283,8 @@ fn death(case: &Case<'_>) -> Vec<Finding> {
         found.push(finding.run(run));
     } else if result == "timeout" {
         let limit = unit.stop_timeout_ms.map(|ms| format!(" after {} s", ms / 1000)).unwrap_or_default();
-        let wanted = case.settings().and_then(|settings| settings.lame_duck_s).unwrap_or(LAME_DUCK_S) + 30;
+        let wanted =
+            case.settings().and_then(|settings| settings.lame_duck_s).unwrap_or(super::config::LAME_DUCK_S) + 30;
         found.push(
             Finding::of(&STOP_TIMEOUT, format!("systemd killed {name}{limit}: its stop took too long"))
                 .quote(format!("systemctl show {name}"), format!("Result=timeout, {exit}"))
@@ -326,9 +330,6 @@ fn setup(case: &Case<'_>, unit: &UnitState) -> Option<Finding> {
     let finding = unit.drop_ins.iter().fold(finding, |finding, file| finding.quote("drop-in", file.as_str()));
     Some(finding.run(format!("systemctl cat {name}")).run("getent passwd"))
 }
-
-/// nats-server's default lame_duck_duration in seconds.
-const LAME_DUCK_S: u64 = 120;
 
 fn files(case: &Case<'_>) -> Vec<Finding> {
     let died = case.died_with("too many open files");

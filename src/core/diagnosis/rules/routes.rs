@@ -1,13 +1,8 @@
 //! Routes and the meta group: who the server is to its peers, and whether it reaches them.
 
-use super::super::{
-    case::Case,
-    catalogue::pages,
-    evidence::{Reach, ReachRole},
-    finding::Finding,
-    settings::ListenerKind,
-};
-use crate::core::view::{FailureKind, Meta};
+use super::super::{case::Case, catalogue::pages, evidence::ReachRole, finding::Finding, settings::ListenerKind};
+use super::ways;
+use crate::core::view::Meta;
 
 pages! {
     CLUSTER_NAME = "cluster-name-mismatch" Blocking Route "the server's cluster has another name than its peers'"
@@ -34,10 +29,11 @@ pages! {
         why "Every route fails and the server waits for ever: `tls` in `cluster` is for all servers or for none."
         proof "The words `first record does not look like a TLS handshake`."
         remedy "configure `tls` in `cluster` on all servers, or on none";
-    ROUTE_SELF = "route-to-self" Notice Route "the server's routes lead to itself"
-        why "The server drops such a route. It is harmless where the same list of routes is on every server."
-        proof "The line `Detected route to self`, or a route to its own address."
-        remedy "nothing, where other routes lead to its peers";
+    ROUTE_SELF = "route-to-self" Warning Route "the server's routes lead to itself only"
+        why "The server drops such routes. One among others is harmless, as where all servers have the same list; where there is no \
+             other, the server is in the cluster only while its peers dial in."
+        proof "The configured routes, and the host's addresses."
+        remedy "put the peers' routes into `routes`";
     ROUTES_UNREACHABLE = "routes-unreachable" Blocking Route "no configured route leads to a peer"
         why "Without a route there is no meta leader. The server neither exits nor gives up, whatever `connect_retries` says \
              (documentation has it otherwise); where peers dial in themselves, it becomes ready all the same."
@@ -86,7 +82,7 @@ pub(super) fn rules(case: &Case<'_>) -> Vec<Finding> {
         found.extend(refused(case));
     }
     found.extend(foreseen(case));
-    found.extend(reached(case));
+    found.extend(ways::reached(case));
     if !case.preflight() && case.alive() {
         found.extend(removed(case));
         found.extend(alone(case));
@@ -100,7 +96,8 @@ pub(super) fn rules(case: &Case<'_>) -> Vec<Finding> {
 fn identity(case: &Case<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     let main = main(case);
-    if let Some(line) = case.keeps_saying(&["cluster name \"", "cluster name from remote server conflicts"])
+    let rejects = case.keeps_saying(&["cluster name \""]);
+    if let Some(line) = rejects.or_else(|| case.keeps_saying(&["cluster name from remote server conflicts"]))
         && !case.ready()
     {
         let own = case.settings().and_then(|settings| settings.cluster_name.as_deref());
@@ -167,8 +164,13 @@ fn refused(case: &Case<'_>) -> Vec<Finding> {
     // collector's own look at the route among them.
     let error = "TLS route handshake error: ";
     let kinds = ["tls:", "remote error:", "x509:"].map(|kind| format!("{error}{kind}"));
-    let tls = case.keeps_saying(&kinds.each_ref().map(String::as_str));
-    if let Some(line) = plain {
+    // What this server has against its peers says more than that they refuse it.
+    let [own, remote, names] = kinds.each_ref().map(String::as_str);
+    let tls = case.keeps_saying(&[own, names]).or_else(|| case.keeps_saying(&[remote]));
+    let one_sided = one_sided(case);
+    if let Some(finding) = one_sided {
+        found.push(finding);
+    } else if let Some(line) = plain {
         found.push(
             Finding::of(&ROUTE_PLAIN, "routes use TLS on one side only")
                 .line(&line)
@@ -193,117 +195,113 @@ fn refused(case: &Case<'_>) -> Vec<Finding> {
         let blocks = case.archive.tls_blocks.iter().flatten().find(|block| block.block.starts_with("cluster"));
         let finding =
             Finding::of(&ROUTE_TLS, format!("routes fail in their TLS handshake: {why}")).line(&line).reload();
+        let finding = match blocks.and_then(|block| block.ca.as_deref()) {
+            Some(ca) if text.contains("unknown authority") => finding.remedy(format!(
+                "have {ca} hold the CA that signed the peers' certificates, and the certificate signed by a CA that they have \
+                 (`tls` in `cluster` of {main})"
+            )),
+            _ => finding,
+        };
         found.push(match blocks.and_then(|block| block.cert.as_deref()) {
             Some(cert) => finding.run(format!("openssl x509 -in {cert} -noout -subject -issuer -dates")),
             None => finding.run(format!("sudo grep -n -A8 cluster {main}")),
         });
     }
-    let authorization = case
-        .keeps_saying(&["Route Error 'Authorization Violation'", "authentication error - User"])
+    let refuses = case.keeps_saying(&["Route Error 'Authorization Violation'"]);
+    let refused = case
+        .keeps_saying(&["authentication error - User"])
         .or_else(|| case.keeps_saying(&["authentication error"]).filter(|line| line.text().contains("rid:")));
-    if let Some(line) = authorization
-        && found.is_empty()
-    {
-        found.push(
-            Finding::of(&ROUTE_AUTH, "peers and this server refuse each other's routes: wrong credentials")
-                .line(&line)
-                .run(format!("sudo grep -n -A8 cluster {main}")),
-        );
+    if (refuses.is_some() || refused.is_some()) && found.is_empty() {
+        let finding = Finding::of(&ROUTE_AUTH, "peers and this server refuse each other's routes: wrong credentials");
+        let finding = refuses.iter().chain(&refused).fold(finding, |finding, line| finding.line(line));
+        found.push(finding.run(format!("sudo grep -n -A8 cluster {main}")));
     }
     found
 }
 
-/// The configured routes, tried from the host.
-fn reached(case: &Case<'_>) -> Vec<Finding> {
-    let all: Vec<_> = case.archive.reach.iter().flatten().filter(|reach| reach.role == ReachRole::Route).collect();
-    let failed: Vec<_> = all.iter().filter(|reach| reach.result.is_err()).collect();
-    if failed.is_empty() {
-        return Vec::new();
-    }
-    let name = |reach: &&&Reach| format!("{}:{}", reach.target, reach.port);
-    let names: Vec<String> = failed.iter().map(name).collect();
-    // A server that does not run does not listen to its own route, which is in its own list.
-    let own = |reach: &Reach| {
-        case.listeners().iter().any(|one| one.port == reach.port && one.kind == ListenerKind::Route)
-            && (reach.target == case.archive.host || reach.target == "127.0.0.1" || reach.target == "localhost")
+/// The peers' route ports speak without TLS, and this server's has it; or the other way round. Both sides say no more than
+/// `authentication error` to that (2.15).
+fn one_sided(case: &Case<'_>) -> Option<Finding> {
+    let tls = case.settings()?.tls.iter().any(|block| block.block == "cluster.tls");
+    let main = main(case);
+    let peers = case
+        .archive
+        .reach
+        .iter()
+        .flatten()
+        .filter(|reach| reach.role == ReachRole::Route && !ways::is_own(case, reach));
+    let mut differs = peers.filter(|reach| reach.result.is_ok() && reach.plain == Some(tls));
+    let first = differs.next()?;
+    let (mine, theirs) = if tls { ("have TLS", "have none") } else { ("have no TLS", "have it") };
+    let said = if tls { "it speaks first, as a port without TLS" } else { "it waits for a TLS handshake" };
+    let finding = Finding::of(&ROUTE_PLAIN, format!("the routes of this server {mine}, those of its peers {theirs}"))
+        .quote(format!("connecting to {}:{}", first.target, first.port), said)
+        .likely();
+    let finding = match case.keeps_saying(&["first record does not look like", "authentication error", "proto='"]) {
+        Some(line) => finding.line(&line),
+        None => finding,
     };
-    let others: Vec<_> = failed.iter().filter(|reach| !own(reach)).collect();
-    let reached_any = all.iter().any(|reach| reach.result.is_ok() && !own(reach));
-    // Nor does it answer at its own address, by which its own list names it.
-    let silent = |reach: &Reach| matches!(&reach.result, Err(failure) if failure.kind == FailureKind::Refused);
-    let itself = !case.alive() && others.len() == 1 && reached_any && silent(others[0]);
-    if others.is_empty() || itself {
-        return Vec::new();
-    }
-    let inbound = case.peers().any(|peer| {
-        peer.routes.as_ref().is_ok_and(|routes| routes.iter().any(|route| self_is(case, route.server_name.as_deref())))
-    });
-    let healthy_peers = case.peers().filter(|peer| peer.healthy()).count();
-    let every = !reached_any;
-    let timeouts =
-        others.iter().all(|reach| matches!(&reach.result, Err(failure) if failure.kind == FailureKind::Timeout));
-    let quotes = |mut finding: Finding| {
-        for reach in others.iter().take(4) {
-            if let Err(failure) = &reach.result {
-                let source = format!("connecting to {}:{} from {}", reach.target, reach.port, case.archive.host);
-                finding = finding.quote(source, failure.detail.as_str());
-            }
-        }
-        match case.keeps_saying(&["Error trying to connect to route"]) {
-            Some(line) => finding.line(&line),
-            None => finding,
-        }
+    let remedy = if tls {
+        format!("take `tls` out of `cluster` in {main}, or configure it on all servers, then restart the server")
+    } else {
+        format!("configure `tls` in `cluster` of {main} as on its peers, then restart the server")
     };
-    let first = &others[0];
-    let tried = format!("nc -vz -w 3 {} {}", first.target, first.port);
-    let standing = case.ready() || case.preflight() || inbound;
-    if !every || standing {
-        if case.ready() && !every {
-            // A peer that is down for its own reasons is told where that peer is judged.
-            return Vec::new();
-        }
-        let title = format!("no answer from the route {}", names.join(", "));
-        return vec![quotes(Finding::of(&ROUTE_PARTLY, title)).heals_itself().run(tried)];
-    }
-    if timeouts && healthy_peers > 0 {
-        let title = format!(
-            "packets from this host to {} get no answer, and the peers are up: is a firewall between?",
-            names.join(", ")
-        );
-        return vec![
-            quotes(Finding::of(&ONE_WAY, title))
-                .likely()
-                .heals_itself()
-                .run(tried)
-                .run("sudo nft list ruleset; sudo iptables -S"),
-        ];
-    }
-    vec![
-        quotes(Finding::of(&ROUTES_UNREACHABLE, format!("no configured route leads to a peer: {}", names.join(", "))))
-            .heals_itself()
-            .run(tried),
-    ]
-}
-
-fn self_is(case: &Case<'_>, name: Option<&str>) -> bool {
-    let own = case.server().and_then(|server| Some(server.varz.as_ref().ok()?.server_name.as_str()));
-    name.is_some() && (name == case.archive.server_name.as_deref() || name == own)
+    Some(finding.remedy(remedy).run(format!("sudo grep -n -A8 cluster {main}")))
 }
 
 fn removed(case: &Case<'_>) -> Option<Finding> {
-    let line = case.said(&["was removed from the cluster"])?;
+    let line = case.said(&["was removed from the cluster"]);
+    let listed = unlisted(case);
+    if line.is_none() && listed.is_none() {
+        return None;
+    }
     let store = case.archive.store.as_ref().ok().and_then(Option::as_ref);
     let path = store.map_or("its store", |store| store.path.as_str());
+    let name = case.server().and_then(|server| Some(server.varz.as_ref().ok()?.server_name.as_str()));
+    let name = name.or(case.archive.server_name.as_deref()).unwrap_or("the server");
+    let finding = Finding::of(&REMOVED, format!("{name} was removed from the cluster's meta group"));
+    let finding = match listed {
+        Some((leader, members)) => {
+            finding.quote(format!("/varz of the meta leader, on {leader}"), format!("members: {}", members.join(", ")))
+        }
+        None => finding,
+    };
+    let finding = match line {
+        Some(line) => finding.line(&line),
+        None => finding.likely(),
+    };
     Some(
-        Finding::of(&REMOVED, "the server was removed from the cluster's meta group")
-            .line(&line)
+        finding
+            .remedy(format!(
+                "if it was meant, stop {name}; if not, start it with an empty store so that it joins as a new peer"
+            ))
             .run(format!("sudo systemctl stop {}", case.unit_name()))
             .run(format!("sudo mv {path} {path}.removed")),
     )
 }
 
+/// The host of the meta leader, and its list of members, where this server has JetStream, a route to the leader, and no place
+/// in the list.
+fn unlisted<'a>(case: &Case<'a>) -> Option<(&'a str, &'a [String])> {
+    let server = case.server()?;
+    let own = server.varz.as_ref().ok().filter(|varz| varz.jetstream && varz.named())?;
+    let (host, leader) = members(case)?;
+    let routed = server.routes.as_ref().is_ok_and(|routes| !routes.is_empty());
+    (routed && !leader.contains(&own.server_name)).then_some((host, leader))
+}
+
+/// The meta leader's host and its members, as it lists them itself.
+pub(super) fn members<'a>(case: &Case<'a>) -> Option<(&'a str, &'a [String])> {
+    case.peers().filter(|peer| peer.leads_meta()).find_map(|peer| {
+        let members = &peer.varz.as_ref().ok()?.meta.as_ref()?.members;
+        (!members.is_empty()).then_some((peer.host.as_str(), members.as_slice()))
+    })
+}
+
 fn alone(case: &Case<'_>) -> Option<Finding> {
-    if case.ready() {
+    // Where no peer is up, there is none to have a route to: the meta group without its majority is the finding.
+    let down = case.peers().count() > 0 && case.peers().all(|peer| peer.varz.is_err());
+    if case.ready() || down {
         return None;
     }
     let line = case.keeps_saying(&["Waiting for routing to be established"]);
@@ -361,12 +359,24 @@ fn leader(case: &Case<'_>) -> Option<Finding> {
         Some(line) => finding.line(&line),
         None => finding,
     };
-    let down = view
-        .servers
+    let finding = case
+        .archive
+        .reach
         .iter()
-        .find(|server| server.varz.is_err())
-        .map_or(case.archive.host.as_str(), |server| &server.host);
-    Some(finding.run(format!("rollgate diagnose {down}")))
+        .flatten()
+        .filter(|reach| reach.role == ReachRole::Route && !ways::is_own(case, reach))
+        .filter_map(|reach| Some((reach, reach.result.as_ref().err()?)))
+        .take(4)
+        .fold(finding, |finding, (reach, failure)| {
+            finding.quote(format!("connecting to {}:{}", reach.target, reach.port), failure.detail.as_str())
+        });
+    let down: Vec<&str> =
+        view.servers.iter().filter(|server| server.varz.is_err()).map(|server| server.host.as_str()).collect();
+    if down.is_empty() {
+        return Some(finding.run(format!("rollgate diagnose {}", case.archive.host)));
+    }
+    let finding = finding.remedy(format!("bring back a majority of the servers: {} do not answer", down.join(", ")));
+    Some(finding.run(format!("rollgate diagnose {}", down.join(" "))))
 }
 
 /// A peer in the meta group that no server answers for.
@@ -389,6 +399,6 @@ fn renamed(case: &Case<'_>) -> Option<Finding> {
     Some(finding.run(format!("sudo grep -n server_name {}", main(case))))
 }
 
-fn main<'a>(case: &Case<'a>) -> &'a str {
+pub(super) fn main<'a>(case: &Case<'a>) -> &'a str {
     case.archive.config.as_ref().map_or("/etc/nats/nats-server.conf", |config| config.main.as_str())
 }

@@ -3,8 +3,9 @@
 use jiff::SignedDuration;
 
 use super::super::{
-    case::Case,
+    case::{Case, Line},
     catalogue::{Page, pages},
+    evidence::Work,
     finding::Finding,
 };
 
@@ -23,6 +24,11 @@ pages! {
         proof "The lines `JetStream out of … resources, will be DISABLED` or `disabling JetStream`."
         remedy "mend the store's file system, then restart the server"
         follows ["disk-full", "inodes-exhausted", "store-read-only", "store-not-writable"];
+    JETSTREAM_MISSING = "jetstream-not-configured" Blocking Store "a member of the meta group runs without JetStream"
+        why "Its configuration has no `jetstream`, or not any more. healthz is 200, as of any server without JetStream; what is \
+             stored on it is offline, and each of its groups has one member less."
+        proof "The meta leader's list of members; /varz of this server, without `jetstream`."
+        remedy "put the `jetstream` block back, then restart the server";
     JETSTREAM_FAILED = "jetstream-failed" Blocking Store "JetStream could not start"
         why "The server exits where JetStream can't start."
         proof "The fatal line `Can't start JetStream: …`."
@@ -66,7 +72,7 @@ pages! {
         proof "Message counts and sequences before the restart, and of the other replicas."
         remedy "do not restart another server: its copies may be the last"
         follows ["store-empty", "store-not-mounted", "message-blocks-damaged", "stream-metadata-damaged"];
-    RECOVERING = "store-recovering" Notice Store "the server is recovering its store"
+    RECOVERING = "store-recovering" Blocking Store "the server is recovering its store"
         why "Until it has read its streams, no listener but monitoring is open, and healthz says 500. From 2.12 on a clean \
              restart reads all data too: 1.3 s a GB on a fast disk, 17 s a GB at 60 MB/s (measured)."
         proof "`Starting restore for stream` without its `Restored`, and how fast it goes on."
@@ -96,6 +102,7 @@ pub(super) fn rules(case: &Case<'_>) -> Vec<Finding> {
     found.extend(refused(case));
     found.extend(empty(case));
     found.extend(turned_off(case));
+    found.extend(left_out(case));
     found.extend(assets(case));
     found.extend(damage(case));
     found.extend(recovery(case));
@@ -108,14 +115,16 @@ fn refused(case: &Case<'_>) -> Option<Finding> {
     let text = line.text();
     if text.contains("snapshot corrupt") {
         let store = case.archive.store.as_ref().ok().and_then(Option::as_ref);
-        let path = store.map_or("STORE/jetstream", |store| store.path.as_str());
+        let path = store.map_or_else(|| store_path(case), |store| store.path.clone());
         let meta = match case.said(&["Snapshot corrupt", "Could not start metadata controller"]) {
             Some(line) => {
                 Finding::of(&META_SNAPSHOT, format!("the meta group's snapshot in {path} is damaged")).line(&line)
             }
             None => Finding::of(&META_SNAPSHOT, format!("the meta group's snapshot in {path} is damaged")),
         };
-        let place = format!("'{path}/$SYS/_js_/_meta_'");
+        // Below the system account's name (`jetstream_cluster.go`, `setupMetaGroup`).
+        let system = case.settings().and_then(|settings| settings.system_account.as_deref()).unwrap_or("$SYS");
+        let place = format!("'{path}/{system}/_js_/_meta_'");
         return Some(meta.died(&line).run(format!("sudo mv {place} /var/tmp/meta-damaged")));
     }
     if text.contains("requires configured routes") {
@@ -169,6 +178,25 @@ fn turned_off(case: &Case<'_>) -> Option<Finding> {
         Some(line) => finding.line(&line),
         None => finding,
     })
+}
+
+/// The meta group has this server as a member, and it runs without JetStream.
+fn left_out(case: &Case<'_>) -> Option<Finding> {
+    let own = case.server()?.varz.as_ref().ok().filter(|varz| !varz.jetstream)?;
+    let (host, members) = super::routes::members(case)?;
+    if !members.contains(&own.server_name) || case.settings().is_some_and(|settings| settings.jetstream) {
+        return None;
+    }
+    let main = case.archive.config.as_ref().map_or("/etc/nats/nats-server.conf", |config| config.main.as_str());
+    let title = format!("{} is a member of the meta group, and {main} has no JetStream", own.server_name);
+    Some(
+        Finding::of(&JETSTREAM_MISSING, title)
+            .quote(format!("/varz of the meta leader, on {host}"), format!("members: {}", members.join(", ")))
+            .quote("/varz", format!("{}: no jetstream", own.server_name))
+            .remedy(format!("put the `jetstream` block back into {main}, then restart the server"))
+            .run(format!("sudoedit {main}"))
+            .run(case.test_command()),
+    )
 }
 
 /// The asset that a line or an error names, such as `APP > S1`.
@@ -234,7 +262,14 @@ fn assets(case: &Case<'_>) -> Vec<Finding> {
 }
 
 fn store_path(case: &Case<'_>) -> String {
-    case.archive.store.as_ref().ok().and_then(Option::as_ref).map_or_else(|| "STORE".into(), |store| store.path.clone())
+    match case.archive.store.as_ref().ok().and_then(Option::as_ref) {
+        Some(store) => store.path.clone(),
+        // nats-server's own default is below the system's directory for temporary files (`server.go`, `EnableJetStream`).
+        None => {
+            let set = case.settings().and_then(|settings| settings.store_dir.as_deref());
+            format!("{}/jetstream", set.unwrap_or("/tmp/nats").trim_end_matches('/'))
+        }
+    }
 }
 
 /// `ACCOUNT > STREAM` as a directory of the store.
@@ -288,16 +323,14 @@ fn recovery(case: &Case<'_>) -> Option<Finding> {
     if !case.alive() {
         return None;
     }
-    let begun = case.lines.iter().rposition(|line| line.text().contains("Starting restore for stream"))?;
-    let ended = case.lines.iter().rposition(|line| {
-        let text = line.text();
-        ["Restored ", "Took ", "Server is ready", "Listening for client connections"]
-            .iter()
-            .any(|mark| text.contains(mark))
-    });
-    if ended.is_some_and(|ended| ended > begun) {
-        return None;
-    }
+    let work = case.process().filter(|process| process.state != Some('T')).and_then(|process| process.work);
+    let marks = |line: &Line<'_>, marks: &[&str]| marks.iter().any(|mark| line.text().contains(mark));
+    const BEGINS: [&str; 2] = ["Starting restore for stream", "Recovering "];
+    let last = case.lines.iter().rposition(|line| marks(line, &BEGINS) || marks(line, &["Restored ", "Took "]));
+    let ready = case.lines.iter().any(|line| marks(line, &["Server is ready", "Listening for client connections"]));
+    let Some(begun) = last.filter(|at| !ready && marks(&case.lines[*at], &BEGINS)) else {
+        return silent(case, work.filter(|_| !ready)?);
+    };
     let line = case.lines[begun];
     let done = case.lines.iter().filter(|line| line.text().contains("Restored ")).count();
     let all = case.archive.store.as_ref().ok().and_then(|store| Some(store.as_ref()?.streams.len()));
@@ -307,11 +340,65 @@ fn recovery(case: &Case<'_>) -> Option<Finding> {
     let since = for_s.map(|span| format!(", {} in this one", super::tls::ago(span))).unwrap_or_default();
     let bytes = case.archive.store.as_ref().ok().and_then(|store| store.as_ref()?.bytes);
     let size = bytes.map(|n| format!("; the store has {}", super::paths::bytes(n))).unwrap_or_default();
-    let stuck = for_s.is_some_and(|span| span > STUCK_AFTER) && waits;
+    let stuck = work.is_some_and(stands_still) || for_s.is_some_and(|span| span > STUCK_AFTER) && waits;
     let page = if stuck { &RECOVERY_STUCK } else { &RECOVERING };
     let what = if stuck { "the recovery of the store does not go on" } else { "the server is recovering its store" };
     let finding = Finding::of(page, format!("{what}: {done}{of} streams done{since}{size}")).line(&line).heals_itself();
-    Some(finding.run(format!("journalctl -fu {}", case.unit_name())))
+    let finding = match work {
+        Some(work) => progress(case, finding, work),
+        None => finding,
+    };
+    if !stuck {
+        return Some(finding.run(format!("journalctl -fu {}", case.unit_name())));
+    }
+    let finding = match case.health_errors().first() {
+        Some(error) => finding.quote("healthz", error.error.as_str()),
+        None => finding,
+    };
+    let name = line.text().split('\'').nth(1).unwrap_or_default();
+    Some(finding.run(format!("sudo ls -la '{}'", stream_place(case, name))).run(look_at_files(case)))
+}
+
+/// A server that has opened no listener for clients, tells of no stream that it restores, and does nothing.
+fn silent(case: &Case<'_>, work: Work) -> Option<Finding> {
+    let begun = case.said(&["Starting JetStream"])?;
+    if !stands_still(work) {
+        return None;
+    }
+    let finding =
+        Finding::of(&RECOVERY_STUCK, "the recovery of the store does not go on: no stream is named").line(&begun);
+    let finding = match case.health_errors().first() {
+        Some(error) => finding.quote("healthz", error.error.as_str()),
+        None => finding,
+    };
+    let finding = progress(case, finding, work).heals_itself();
+    let streams = case.archive.store.iter().flatten().flat_map(|store| &store.streams).take(3);
+    let finding = streams.fold(finding, |finding, stream| {
+        finding.run(format!("sudo ls -la '{}/{}/streams/{}'", store_path(case), stream.account, stream.name))
+    });
+    Some(finding.run(look_at_files(case)))
+}
+
+fn look_at_files(case: &Case<'_>) -> String {
+    let pid = case.process().map(|process| process.pid.to_string());
+    format!("sudo ls -l /proc/{}/fd; journalctl -k -n 50", pid.as_deref().unwrap_or("self"))
+}
+
+fn progress(case: &Case<'_>, finding: Finding, work: Work) -> Finding {
+    let pid = case.process().map_or(0, |process| process.pid);
+    let text = format!(
+        "{} read, {} ticks of the processor in {} s",
+        super::paths::bytes(work.bytes),
+        work.ticks,
+        work.seconds
+    );
+    finding.quote(format!("/proc/{pid}/io and stat, twice"), text)
+}
+
+/// While it recovers, a server reads or computes without pause; the slowest disk that was tried gave 3 MB a second. One that
+/// stands still reads its own monitoring requests, and works some ticks for them.
+fn stands_still(work: Work) -> bool {
+    work.seconds >= 2 && work.bytes / work.seconds.max(1) < 64 * 1024 && work.ticks / work.seconds.max(1) < 10
 }
 
 /// The slowest recovery that was measured took 17 s a GB (60 MB/s); a single stream rarely has more than 20 GB.

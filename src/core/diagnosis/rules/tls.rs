@@ -107,14 +107,18 @@ fn refused(case: &Case<'_>) -> Option<Finding> {
             Finding::of(&TLS_UNREADABLE, format!("{} can't read {named}", case.user()))
                 .run(format!("sudo chown {} {named}", case.owner()))
         } else if text.contains("does not match") {
-            Finding::of(&TLS_MISMATCH, "the TLS key does not belong to the certificate")
+            pairs(case, Finding::of(&TLS_MISMATCH, "the TLS key does not belong to the certificate"))
         } else {
-            Finding::of(&TLS_MALFORMED, "a TLS certificate or key is malformed")
+            pairs(case, Finding::of(&TLS_MALFORMED, "a TLS certificate or key is malformed"))
         };
         return Some(finding.refused(&words));
     }
     if let Some(words) = case.refusal(&[root_ca]) {
-        return Some(Finding::of(&CA_MALFORMED, "the CA file has no certificate in it").refused(&words));
+        let files = case.archive.tls_blocks.iter().flatten().filter_map(|block| block.ca.as_deref());
+        let finding = Finding::of(&CA_MALFORMED, "the CA file has no certificate in it").refused(&words);
+        return Some(
+            files.take(3).fold(finding, |finding, ca| finding.run(format!("openssl x509 -in {ca} -noout -subject"))),
+        );
     }
     // A missing CA file has no words of its own: the file tells.
     let words = case.refusal(&["open "])?;
@@ -129,6 +133,15 @@ fn refused(case: &Case<'_>) -> Option<Finding> {
                 .run(format!("sudo ls -l {}", directory(file)))
         };
         finding.refused(&words)
+    })
+}
+
+/// How to look at each configured pair: the words name none.
+fn pairs(case: &Case<'_>, finding: Finding) -> Finding {
+    let blocks = case.archive.tls_blocks.iter().flatten();
+    let pairs = blocks.filter_map(|block| Some((block.cert.as_deref()?, block.key.as_deref()?)));
+    pairs.take(3).fold(finding, |finding, (cert, key)| {
+        finding.run(format!("openssl x509 -in {cert} -noout -subject; sudo openssl pkey -in {key} -noout"))
     })
 }
 
@@ -173,7 +186,8 @@ fn of_block(case: &Case<'_>, block: &TlsBlock) -> Vec<Finding> {
     found.extend(valid);
     if !dated && let (Ok(Err(words)), Some(cert), Some(ca)) = (&block.chain, &block.cert, &block.ca) {
         // Where the issuer is in the CA file, what is wrong is the CA itself; else a link between them is missing.
-        let page = if wrong_ca(case, cert, ca) { &CA_WRONG } else { &TLS_CHAIN };
+        let wrong = block.issuer.as_ref().map_or_else(|| wrong_ca(case, cert, ca), |issuer| issuer.root);
+        let page = if wrong { &CA_WRONG } else { &TLS_CHAIN };
         let title = if page.code == CA_WRONG.code {
             format!("{ca} did not sign {cert} ({})", block.block)
         } else {
@@ -182,9 +196,57 @@ fn of_block(case: &Case<'_>, block: &TlsBlock) -> Vec<Finding> {
         let finding = Finding::of(page, title)
             .quote(format!("openssl verify -CAfile {ca} {cert}"), words.to_string())
             .run(format!("openssl verify -CAfile {ca} -untrusted {cert} {cert}"));
+        let finding = match &block.issuer {
+            Some(issuer) if issuer.root => finding
+                .quote(format!("openssl verify -CAfile {0} -untrusted {cert} {cert}", issuer.path), "OK")
+                .remedy(format!("set `ca_file: {}` in `{}`, in place of {ca}, then reload", issuer.path, block.block)),
+            Some(issuer) => finding
+                .quote(format!("openssl verify -partial_chain -trusted {} {cert}", issuer.path), "OK")
+                .remedy(format!("append {} to {cert}, then reload", issuer.path))
+                .run(format!("sudo sh -c 'cat {} >>{cert}'", issuer.path)),
+            None => finding,
+        };
         found.push(after(case, finding));
     }
+    found.extend(names(case, block));
     found
+}
+
+/// A certificate of a listener that has none of the names by which this host could be meant. Only where the host's own addresses
+/// are known, and never of a wildcard, which may well cover a name that only others know.
+fn names(case: &Case<'_>, block: &TlsBlock) -> Option<Finding> {
+    if !matches!(block.block.as_str(), "tls" | "cluster.tls") {
+        return None;
+    }
+    let cert = block.cert.as_deref()?;
+    let certificate = case.tls_file(cert)?.certificates.iter().flatten().next()?;
+    let machine = case.archive.machine.as_ref().ok().filter(|machine| !machine.addresses.is_empty())?;
+    let settings = case.settings()?;
+    let mut own: Vec<&str> = vec![&case.archive.host, &machine.hostname, "localhost", "127.0.0.1", "::1"];
+    own.extend(machine.addresses.iter().map(String::as_str));
+    own.extend(settings.server_name.as_deref());
+    own.extend(settings.advertised.iter().map(|one| one.rsplit_once(':').map_or(one.as_str(), |(host, _)| host)));
+    own.extend(settings.listeners.iter().map(|listener| listener.host.as_str()).filter(|host| !host.is_empty()));
+    let first_label = |name: &str| name.split('.').next().unwrap_or_default().to_ascii_lowercase();
+    let is_name = |name: &str| name.contains(|c: char| c.is_ascii_alphabetic());
+    let covers = |name: &String| {
+        name.starts_with("*.")
+            || own.iter().any(|one| {
+                one.eq_ignore_ascii_case(name) || is_name(name) && is_name(one) && first_label(one) == first_label(name)
+            })
+    };
+    if certificate.names.is_empty() || certificate.names.iter().any(covers) {
+        return None;
+    }
+    let names = certificate.names.join(", ");
+    let title = format!(
+        "the certificate {cert} ({}) is for {names}, and not for {} ({})",
+        block.block,
+        case.archive.host,
+        machine.addresses.join(", ")
+    );
+    let finding = Finding::of(&TLS_NAME, title).quote(cert, format!("{}: names {names}", certificate.subject)).likely();
+    Some(after(case, finding.run(format!("openssl x509 -in {cert} -noout -ext subjectAltName"))))
 }
 
 /// A file that is missing, can't be read by the service's user, or has nothing in it that it should have.

@@ -33,19 +33,21 @@ machine() {
   say m arch "$(uname -m)"
   say m user "$(id -un 2>/dev/null || echo "$me")"
   say m uid "$me"
+  # What the kernel answers to itself: its own addresses, without those of the loopback.
+  say m addresses "$(awk '/^ *\|-- / { at = $2 } /host LOCAL/ && at !~ /^127\./ { if (!(at in seen)) printf "%s ", at; seen[at] = 1 }' /proc/net/fib_trie 2>/dev/null)"
   # timesyncd(8) makes this file when it has set the clock.
   if [ -d /run/systemd/timesync ]; then say m synchronized "$([ -e /run/systemd/timesync/synchronized ] && echo 1 || echo 0)"; fi
   awk '/^(MemTotal|MemAvailable|SwapTotal|SwapFree):/ { sub(":", "", $1); print "m\t" $1 "\t" $2 }' /proc/meminfo 2>/dev/null
 }
 
 # ---- the service: fills pid, user, group, exec_line, service_env, workdir, sandbox; unit_lines is printed later.
-pid='' user='' group='' exec_line='' service_env='' workdir='' sandbox='' unit_lines='' root=''
+pid='' user='' group='' lame_duck='' exec_line='' service_env='' workdir='' sandbox='' unit_lines='' root='' listening='' first_work='' first_at=0
 
 of_unit() { printf '%s\n' "$unit_lines" | sed -n "s/^$1=//p" | head -n 1; }
 
 systemd_unit() {
   if ! have systemctl; then gap unit 'no systemctl on this host'; return; fi
-  unit_lines=$($T systemctl show "$name" --no-pager --property=Id,LoadState,ActiveState,SubState,Result,NRestarts,MainPID,ExecMainCode,ExecMainStatus,ExecMainStartTimestamp,TimeoutStopUSec,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload,User,Group,SupplementaryGroups,DynamicUser,ExecStart,Environment,EnvironmentFiles,WorkingDirectory,RootDirectory,LimitNOFILE,MemoryMax,ProtectSystem,ProtectHome,PrivateTmp,ReadWritePaths,ReadOnlyPaths,InaccessiblePaths,BindPaths,BindReadOnlyPaths,TemporaryFileSystem,RequiresMountsFor 2>&1 </dev/null)
+  unit_lines=$($T systemctl show "$name" --no-pager --property=Id,LoadState,ActiveState,SubState,Result,NRestarts,MainPID,ExecMainCode,ExecMainStatus,ExecMainStartTimestamp,TimeoutStopUSec,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload,User,Group,SupplementaryGroups,DynamicUser,ExecStart,ExecStop,KillSignal,Environment,EnvironmentFiles,WorkingDirectory,RootDirectory,LimitNOFILE,MemoryMax,ProtectSystem,ProtectHome,PrivateTmp,ReadWritePaths,ReadOnlyPaths,InaccessiblePaths,BindPaths,BindReadOnlyPaths,TemporaryFileSystem,RequiresMountsFor 2>&1 </dev/null)
   case $unit_lines in *LoadState=*) ;; *) gap unit "systemctl show: $unit_lines"; unit_lines=''; return ;; esac
   pid=$(of_unit MainPID)
   [ "$pid" = 0 ] && pid=''
@@ -66,6 +68,8 @@ systemd_unit() {
       gap "environment file $file" 'cannot be read'
     fi
   done
+  # nats-server's lame duck is SIGUSR2, 12 where this runs.
+  case $(of_unit ExecStop)$(of_unit KillSignal) in *USR2* | *ldm* | 12) lame_duck=1 ;; *) lame_duck=0 ;; esac
   for word in ProtectSystem=yes ProtectSystem=full ProtectSystem=strict ProtectHome=yes ProtectHome=read-only ProtectHome=tmpfs DynamicUser=yes; do
     case $nl$unit_lines$nl in *"$nl$word$nl"*) sandbox="$sandbox$nl$word" ;; esac
   done
@@ -152,6 +156,14 @@ command_line() {
     \$*) conf=$(env_value "${conf#?}") ;;
   esac
   conf=$(printf '%s' "$conf" | sed "s/^[\"']//;s/[\"']\$//")
+  # What runs is the truth; where nothing does, a wrapper (`numactl`, a script) is not the program that it wraps.
+  if [ -z "$program" ] && [ -n "$pid" ] && [ "$(file_line "/proc/$pid/comm")" = nats-server ]; then wrapped=$(readlink "/proc/$pid/exe" 2>/dev/null); else wrapped=''; fi
+  set -f
+  for word in $exec_line; do
+    case $word in */nats-server | nats-server) [ -n "$program" ] || [ "$word" = "$first" ] || program=$word ;; esac
+  done
+  set +f
+  case $first in */nats-server | nats-server) ;; *) [ -n "$program" ] || program=${wrapped% (deleted)} ;; esac
   [ -n "$program" ] || program=$first
   case $program in
     '') if have nats-server; then program=$(command -v nats-server); fi ;;
@@ -170,16 +182,37 @@ absolute() {
 
 print_unit() {
   say u manager "$kind"
+  [ -z "$lame_duck" ] || say u LameDuckStop "$lame_duck"
   printf '%s\n' "$unit_lines" | awk -F= '
-    $1 == "Environment" || $1 == "EnvironmentFiles" || $1 == "ExecStart" || $0 == "" { next }
+    $1 == "Environment" || $1 == "EnvironmentFiles" || $1 == "ExecStart" || $1 == "ExecStop" || $0 == "" { next }
     { print "u\t" $1 "\t" substr($0, length($1) + 2, 2000); fflush() }'
   say u Argv "$exec_line"
   printf '%s\n' "$service_env" | sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/u	EnvironmentName	\1/p' | head -n 200
 }
 
+# What the process has read and computed so far: bytes of system calls, bytes from disks, ticks of the processor.
+work() {
+  printf '%s %s\n' "$(awk '/^(rchar|read_bytes):/ { printf "%s ", $2 }' "/proc/$pid/io" 2>/dev/null)" \
+    "$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null | awk '{ printf "%d", $12 + $13 }')"
+}
+
+# Hundredths of a second since the boot.
+uptime_cs() { file_line /proc/uptime | awk '{ printf "%d", $1 * 100 }'; }
+
+# Whether a recovery goes on is seen in two looks. Until it is over, only the monitoring port is open (server.go, `Start`).
+progress() {
+  [ -n "$pid" ] && [ -n "$first_work" ] && [ "$me" = 0 ] || return 0
+  [ "$(printf '%s\n' "$listening" | awk -F "$tab" -v pid="$pid" '$1 == "li" && $4 == pid' | wc -l)" -le 1 ] || return 0
+  while [ $(($(uptime_cs) - first_at)) -lt 200 ]; do sleep 0.1 2>/dev/null || sleep 1; done
+  say p work "$first_work"
+  say p work "$(work)"
+  say p work-s "$((($(uptime_cs) - first_at) / 100))"
+}
+
 process() {
   if [ -z "$pid" ] || [ ! -d "/proc/$pid" ]; then printf 'p\tnone\t1\n'; return; fi
   say p pid "$pid"
+  first_at=$(uptime_cs) first_work=$(work)
   exe=$(readlink "/proc/$pid/exe" 2>/dev/null)
   say p exe "${exe:-}"
   say p argv "$(tr '\0' "$tab" 2>/dev/null <"/proc/$pid/cmdline")"
@@ -270,7 +303,8 @@ listeners() {
   if [ -n "$pid" ] && [ -r "/proc/$pid/net/tcp" ]; then net=/proc/$pid/net; fi
   printf 'li0\n'
   # shellcheck disable=SC2012 # of names there are only numbers
-  $T ls -l /proc/[0-9]*/fd 2>/dev/null | RG_NET=$net awk "$listeners_awk"
+  listening=$($T ls -l /proc/[0-9]*/fd 2>/dev/null | RG_NET=$net awk "$listeners_awk")
+  printf '%s\n' "$listening"
   [ "$me" = 0 ] || gap listeners 'not root: the processes of other users are not known'
 }
 
@@ -330,12 +364,23 @@ seen_way() {
   done
 }
 
+# Certificates that lie beside those configured: where a chain has a hole, the missing link is often there.
+near_certificates() {
+  printf '%s\n' "$paths" | sed -n 's/^tls-cert=\(.*\)\/[^/]*$/\1/p' | sort -u | head -n 3 | while IFS= read -r dir; do
+    for file in "$root$dir"/*.pem "$root$dir"/*.crt "$root$dir"/*.cer; do
+      if [ ! -f "$file" ] || [ ! -r "$file" ]; then continue; fi
+      file=${file#"$root"}
+      case $nl$paths in *"=$file$nl"*) ;; *) printf 'tls-near=%s\n' "$file" ;; esac
+    done | head -n 20
+  done
+}
+
 # Certificates and the labels of all blocks; of private keys only the public half.
 tls() {
   printf 'x0\n'
-  printf '%s\n' "$paths" | while IFS= read -r item; do
+  printf '%s%s\n' "$paths" "$(near_certificates)" | while IFS= read -r item; do
     role=${item%%=*} path=${item#*=}
-    case $role in tls-cert | tls-key | tls-ca) ;; *) continue ;; esac
+    case $role in tls-cert | tls-key | tls-ca | tls-near) ;; *) continue ;; esac
     here=$root$path
     if [ ! -r "$here" ] || [ -d "$here" ]; then printf 'x\t%s\tunread\t1\n' "$path"; continue; fi
     head -c 300000 "$here" 2>/dev/null | awk -v path="$path" '
@@ -410,7 +455,8 @@ reach() {
       {
         # shellcheck disable=SC2016 # for bash to expand
         case $tool in
-          bash) said=$($W bash -c 'exec 3<>"/dev/tcp/$0/$1"' "$host" "$port" 2>&1 </dev/null) ;;
+          # A route port without TLS speaks first.
+          bash) said=$($W bash -c 'exec 3<>"/dev/tcp/$0/$1" || exit; [ "$2" = route ] || exit 0; read -r -t 1 -n 4 word <&3; echo "$word"; exit 0' "$host" "$port" "$role" 2>&1 </dev/null) ;;
           nc) said=$($W nc -z -v -w 3 "$host" "$port" 2>&1 </dev/null) ;;
           curl) said=$($W curl -sS --noproxy '*' --connect-timeout 3 --max-time 3 -o /dev/null -w '%{time_connect}' "telnet://$host:$port" 2>&1 </dev/null) ;;
         esac
@@ -418,7 +464,7 @@ reach() {
         case $tool:$said in curl:0.0*[1-9]* | curl:[1-9]*) code=0 ;; esac
         [ $code = 124 ] && said='timed out'
         said=$(printf '%s' "$said" | tail -n 1)
-        if [ $code = 0 ]; then said=ok; else said="failed: ${said##*: }"; fi
+        if [ $code = 0 ]; then case $role:$tool:$said in route:bash:INFO) said=plain ;; route:bash:*) said=silent ;; *) said=ok ;; esac; else said="failed: ${said##*: }"; fi
         printf 'r\t%s\t%s\t%s\t%s\n' "$role" "$host" "$port" "$said"
       } &
     done
@@ -545,6 +591,7 @@ collect() {
   as_service
   tls
   if [ -n "$store" ]; then store_shape; else printf 's0\n'; fi
+  progress
   wait
   printf 'end\n'
 }
