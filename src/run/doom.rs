@@ -12,8 +12,10 @@ use super::{
 };
 use crate::{
     core::{
+        diagnosis::Diagnosis,
         gate::{Condition, Waiting},
         halt::Cause,
+        view::View,
     },
     fleet::Fleet,
 };
@@ -24,6 +26,22 @@ const FIRST_AFTER: Duration = Duration::from_secs(2);
 const AGAIN_AFTER: Duration = Duration::from_millis(1500);
 /// See [`AGAIN_AFTER`].
 const AGAIN_AT_MOST: Duration = Duration::from_secs(20);
+
+impl<F: Fleet> Roller<'_, F> {
+    /// What a halt is made of: what has just ended the wait, or what is gathered now.
+    pub(super) async fn seen_at_halt(
+        &mut self,
+        host: &str,
+        since: Option<jiff::Timestamp>,
+        cause: &Cause,
+    ) -> Result<(Option<Diagnosis>, View), Stop> {
+        let (fleet, before) = (self.fleet, self.before.clone());
+        match self.doomed.take().filter(|_| matches!(cause, Cause::Doomed { .. })) {
+            Some((diagnosis, view)) => Ok((Some(diagnosis), view)),
+            None => self.attend(diagnosis::of_halt(fleet, host, since, cause, &before)).await,
+        }
+    }
+}
 
 /// What was found so far.
 pub(super) struct Doom {

@@ -311,12 +311,7 @@ impl<F: Fleet> Roller<'_, F> {
         if let Cause::LockLost { detail } = cause {
             return self.lock_lost(detail);
         }
-        let (fleet, before) = (self.fleet, self.before.clone());
-        let gathered = match self.doomed.take().filter(|_| matches!(cause, Cause::Doomed { .. })) {
-            Some((diagnosis, view)) => Ok((Some(diagnosis), view)),
-            None => self.attend(diagnosis::of_halt(fleet, host, since, &cause, &before)).await,
-        };
-        let (diagnosis, serving) = match gathered {
+        let (diagnosis, serving) = match self.seen_at_halt(host, since, &cause).await {
             Ok((diagnosis, view)) => (diagnosis, Some(Serving::of(&view))),
             Err(Stop::Record(error)) => return Stop::Record(error),
             Err(_) => (None, None),
