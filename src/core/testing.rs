@@ -60,7 +60,7 @@ pub(crate) fn varz(name: &str, id: &str, all: &[&str]) -> Varz {
         auth_required: false,
         connections: 5,
         leafnodes: 0,
-        gateways: 0,
+        gateways: Some(0),
         config_digest: None,
         remotes: all.len() as u64 - 1,
         jetstream: true,
@@ -68,6 +68,7 @@ pub(crate) fn varz(name: &str, id: &str, all: &[&str]) -> Varz {
         route_pool: Some(3),
         api_level: Some(5),
         feature_flags: BTreeMap::new(),
+        listeners: vec![],
     }
 }
 

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use super::health::{Health, HealthError};
-use super::{assets::Assets, diagnosis::Diagnosis, version::Version};
+use super::{assets::Assets, diagnosis::Diagnosis, listeners::Listener, version::Version};
 
 /// An observation, or why there is none.
 pub type Seen<T> = Result<T, Failure>;
@@ -174,9 +174,9 @@ pub struct Varz {
     pub connections: u64,
     /// Leafnodes connected now.
     pub leafnodes: u64,
-    /// Connections to and from other clusters.
+    /// Connections to and from other clusters; none where they could not be counted.
     #[serde(default)]
-    pub gateways: u64,
+    pub gateways: Option<u64>,
     /// Distinct servers that it has routes to.
     pub remotes: u64,
     /// The digest of its configuration's text, from 2.11 on.
@@ -195,6 +195,9 @@ pub struct Varz {
     /// The feature flags that it knows, and whether each is on; none before 2.14.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub feature_flags: BTreeMap<String, bool>,
+    /// Its TLS listeners, but for the one for routes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listeners: Vec<Listener>,
 }
 
 impl Varz {

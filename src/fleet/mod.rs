@@ -14,6 +14,7 @@ use crate::core::{
     diagnosis::evidence::Archive,
     drain::{Attached, StepDown},
     gate::{Look, Measure},
+    listeners::{Listener, Shown},
     lock::{Claim, HostLock, LockRefusal},
     own_step::Place,
     view::{Failure, Seen, ServiceState, View},
@@ -111,6 +112,9 @@ pub trait Fleet: Send + Sync {
 
     /// One look at a restarted server: itself, its host, its client port, and what its peers see.
     fn look(&self, host: &str, timeout: Duration) -> impl Future<Output = Look> + Send;
+
+    /// What TLS listeners of a server show in a handshake, in their order.
+    fn shown(&self, host: &str, listeners: &[Listener], timeout: Duration) -> impl Future<Output = Vec<Shown>> + Send;
 
     /// Gathers all evidence on one host in one round trip. `since` is the host's own clock at the start of the restart, where
     /// known. What can't be gathered is a failure in the archive; the call itself can't fail.

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use jiff::Timestamp;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::{
-    OBSERVE_TIMEOUT,
+    OBSERVE_TIMEOUT, certificates,
     doom::Doom,
     roll::{Roller, Stop},
     told::Told,
@@ -18,7 +19,7 @@ use crate::{
         halt::Cause,
         playbook::{self, Connections},
         view::View,
-        witness::Behind,
+        witness::{Behind, Witness},
     },
     fleet::Fleet,
 };
@@ -108,8 +109,14 @@ impl Wait {
             roller.attend(sleep_until((Instant::now() + delay).min(self.until()))).await?;
         }
         let mut notes = changes(passage);
+        passage.good_since = passage.ready_at;
         match self.caught_up(roller, passage, step).await? {
             Ok(gone) => notes.extend(gone),
+            Err(cause) => return Ok(Err(cause)),
+        }
+        let until = self.until();
+        match certificates::wait(roller, passage, &mut self.told, until).await? {
+            Ok(stood) => notes.extend(stood),
             Err(cause) => return Ok(Err(cause)),
         }
         match self.connections(roller, passage, step).await? {
@@ -150,7 +157,7 @@ impl Wait {
         let fleet = roller.fleet;
         let found = roller.attend(fleet.recovery(&passage.host, passage.look_timeout)).await?;
         self.recovered = Instant::now();
-        let held = passage.witness.as_ref().map(crate::core::witness::Witness::held);
+        let held = passage.witness.as_ref().map(Witness::held);
         // A server that serves reads what its clients send.
         let opening = waiting.iter().any(|waiting| waiting.condition == Condition::ClientPort);
         for measure in found.into_iter().filter(|measure| opening || measure.what != Moves::BytesRead) {
@@ -175,19 +182,27 @@ impl Wait {
         if passage.witness.is_none() {
             return Ok(Ok(Vec::new()));
         }
-        if let Some(cause) = store_empty(roller, passage).await? {
-            return Ok(Err(cause));
-        }
+        let (fleet, mut asked_log) = (roller.fleet, false);
         let mut delays = delays(step);
         let waiting_since = Instant::now();
         loop {
-            let observing = timeout_at(self.until(), roller.fleet.observe_assets(&[], OBSERVE_TIMEOUT));
-            let now = roller.attend(observing).await?.ok().and_then(|view| view.assets);
+            let at = Instant::now();
+            let observing = timeout_at(self.until(), fleet.observe_assets(&[], OBSERVE_TIMEOUT));
+            let (host, since) = (passage.host.clone(), passage.started.filter(|_| !asked_log));
+            let both = async { tokio::join!(store_empty(fleet, &host, since, passage.witness.as_ref()), observing) };
+            let (empty, view) = roller.attend(both).await?;
+            asked_log = true;
+            if let Some(cause) = empty {
+                return Ok(Err(cause));
+            }
+            let now = view.ok().and_then(|view| view.assets);
             let waited = waiting_since.elapsed();
             let behind = now.zip(passage.witness.as_mut()).map(|(now, witness)| witness.look(now, waited));
             if let Some(behind) = behind.as_ref().filter(|behind| behind.nothing()) {
+                passage.good_since.get_or_insert(at);
                 return Ok(Ok(gone(behind)));
             }
+            passage.good_since = None;
             self.last = behind_as_waits(behind.as_ref(), waited);
             if let Some(behind) = behind {
                 if !behind.lost.is_empty() {
@@ -281,16 +296,23 @@ fn gone(behind: &Behind) -> Vec<String> {
 
 /// Whether the server began with an empty store, as where a volume is not mounted. R3 streams are filled again by their
 /// peers so soon that only the log tells.
-async fn store_empty<F: Fleet>(roller: &mut Roller<'_, F>, passage: &Passage) -> Result<Option<Cause>, Stop> {
+async fn store_empty<F: Fleet>(
+    fleet: &F,
+    host: &str,
+    since: Option<Timestamp>,
+    witness: Option<&Witness>,
+) -> Option<Cause> {
     // Without the time of the start the log would begin with the server's very first one.
-    let (Some(since), true) = (passage.started, passage.witness.as_ref().is_some_and(|witness| witness.had_meta()))
-    else {
-        return Ok(None);
-    };
-    let fleet = roller.fleet;
-    let archive = roller.attend(fleet.collect(&passage.host, Some(since), OBSERVE_TIMEOUT)).await?;
+    let since = since.filter(|_| witness.is_some_and(Witness::had_meta))?;
+    let archive = fleet.collect(host, Some(since), OBSERVE_TIMEOUT).await;
     let line = archive.log_lines().find(|(_, line)| line.text.contains(BOOTSTRAPPING));
-    Ok(line.map(|(_, line)| Cause::StoreEmpty { line: line.text.clone() }))
+    line.map(|(_, line)| Cause::StoreEmpty { line: line.text.clone() })
+}
+
+/// The time was over before a look was.
+fn no_look(began: Instant) -> Waiting {
+    let (condition, for_ms) = (Condition::NewProcess, crate::core::millis::of(began.elapsed()));
+    Waiting { condition, reason: "no answer in time".to_owned(), for_ms }
 }
 
 fn behind_as_waits(behind: Option<&Behind>, elapsed: Duration) -> Vec<Waiting> {
@@ -321,10 +343,12 @@ pub(super) async fn settle<F: Fleet>(
 ) -> Result<(), Stop> {
     let began = Instant::now();
     let hard = passage.deadline.unwrap_or(began).max(began + step.hold + passage.look_timeout);
-    let (mut good_since, mut ask_peers) = (began, began);
+    // What the gate saw counts: its looks were as good as these.
+    let (mut good_since, mut ask_peers) = (passage.good_since.unwrap_or(began), began);
     let mut told = Told::new("settle", 0);
     let mut last = Vec::new();
-    while good_since.elapsed() < step.hold {
+    // One look at least is its own.
+    loop {
         let left = step.hold.saturating_sub(good_since.elapsed());
         roller.attend(sleep(step.interval.min(left))).await?;
         let verdict = look(roller, passage, began, hard).await?;
@@ -335,10 +359,7 @@ pub(super) async fn settle<F: Fleet>(
             Some(Verdict::Wait(waiting)) => waiting,
             // Open and a good look that awaits more: both are good here.
             Some(Verdict::Open) => Vec::new(),
-            None => {
-                good_since = Instant::now();
-                Vec::new()
-            }
+            None => vec![no_look(began)],
         };
         let ending = good_since.elapsed() >= step.hold;
         if waiting.is_empty() && (ending || Instant::now() >= ask_peers) {
@@ -353,17 +374,19 @@ pub(super) async fn settle<F: Fleet>(
                 waiting = behind_as_waits(behind.as_ref(), asked.elapsed());
             }
         }
+        if waiting.is_empty() && ending {
+            return Ok(());
+        }
         if !waiting.is_empty() {
             good_since = Instant::now();
             told.tell(roller, passage, &waiting, None)?;
             last = waiting;
         }
-        if Instant::now() >= hard && good_since.elapsed() < step.hold {
+        if Instant::now() >= hard {
             let cause = Cause::NotSettled { waiting: last };
             return Err(roller.halt(&passage.host, "settle", cause, passage.started, began.elapsed()).await);
         }
     }
-    Ok(())
 }
 
 /// What its peers say of the groups on it; none where they can't be asked.
@@ -402,6 +425,7 @@ async fn look<F: Fleet>(
     if let Ok(varz) = &look.server.varz {
         passage.version = Some(varz.version.clone());
         passage.config_digest.clone_from(&varz.config_digest);
+        passage.listeners.clone_from(&varz.listeners);
     }
     Ok(Some(verdict))
 }

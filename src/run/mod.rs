@@ -3,6 +3,7 @@
 //! Decisions are those of [`core`](crate::core); this module gives them fresh facts and carries them out.
 
 pub mod approval;
+mod certificates;
 pub mod diagnosis;
 mod doom;
 mod drain;

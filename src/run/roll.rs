@@ -7,6 +7,7 @@ use tokio::{sync::watch, time::Instant};
 use super::{
     OBSERVE_TIMEOUT,
     approval::{Answer, Ask},
+    certificates,
     diagnosis::{self, Before},
     hooks, lock,
     recorder::{RecordError, Recorder},
@@ -159,12 +160,13 @@ impl<F: Fleet> Roller<'_, F> {
                 if looks { self.next_seen(&mut remaining).await? } else { self.next_safe(&mut remaining).await? };
             // The view has the candidate: the plan was made from the same inventory.
             let Some(server) = view.server(&turn.host) else { continue };
-            let mut baseline = Baseline::of(server).within(&view);
+            // Where nothing is restarted, nothing has to be told from what stood before: all that is wrong counts.
+            let shown = if looks { Vec::new() } else { certificates::before(self, server).await? };
+            let mut baseline = Baseline::of(server).within(&view).showing(self.fleet.now(), shown);
+            let before = Before::of(&view, &turn.host);
             if looks {
-                // No restart of ours has to be told from what stood before: all that is wrong counts.
                 baseline.errors.clear();
             }
-            let before = Before::of(&view, &turn.host);
             self.before = if looks { before.looked_at() } else { before };
             let (host, why) = (turn.host.clone(), turn.why.clone());
             self.record(Event::TurnStarted {

@@ -16,6 +16,7 @@ use crate::{
         event::Event,
         gate::{Baseline, Gate},
         halt::Cause,
+        listeners::Listener,
         millis,
         own_step::{Place, Run},
         plan::Turn,
@@ -60,6 +61,8 @@ pub(super) struct Passage {
     pub(super) down_since: Option<Instant>,
     /// The first good look of the streak that opened the gate.
     pub(super) ready_at: Option<Instant>,
+    /// Since when nothing bad was seen of it, by its own looks or by its peers'.
+    pub(super) good_since: Option<Instant>,
     /// When the start began, by the host's clock.
     pub(super) started: Option<Timestamp>,
     /// When the gate must have opened, and the server have settled.
@@ -70,6 +73,8 @@ pub(super) struct Passage {
     pub(super) version: Option<String>,
     /// The digest of its configuration.
     pub(super) config_digest: Option<String>,
+    /// Its TLS listeners.
+    pub(super) listeners: Vec<Listener>,
     /// The service's state after a stop that ended in SIGKILL.
     pub(super) killed: Option<ServiceState>,
     /// Another controller began the turn.
@@ -144,11 +149,13 @@ fn passage<F: Fleet>(
         step_began: Instant::now(),
         down_since: None,
         ready_at: None,
+        good_since: None,
         started: None,
         deadline: None,
         look_timeout: Duration::from_secs(3),
         version: None,
         config_digest: None,
+        listeners: Vec::new(),
         killed: None,
         left: false,
     }

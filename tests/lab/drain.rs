@@ -14,11 +14,11 @@ use crate::{
 };
 
 /// A process in the lab's network that ends with the test.
-struct Attached(Child);
+pub struct Attached(Child);
 
 impl Attached {
     /// Starts it, and waits until it says that it is attached.
-    fn of(mut command: Command, says: &str) -> Self {
+    pub fn of(mut command: Command, says: &str) -> Self {
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a process");
         let (stdout, stderr) = (child.stdout.take().expect("stdout"), child.stderr.take().expect("stderr"));

@@ -21,6 +21,7 @@ mod faults;
 mod fence;
 mod harness;
 mod jetstream;
+mod listeners;
 mod logins;
 mod matrix;
 mod network;

@@ -10,6 +10,7 @@ use rollgate::{
         drain::{Attached, StepDown},
         event::Envelope,
         gate::{Look, Measure},
+        listeners::{Listener, Shown},
         lock::{Claim, HostLock, LockRefusal},
         own_step::Place,
         safety::Objection,
@@ -226,6 +227,10 @@ impl Fleet for Blind {
 
     fn monitoring(&self, host: &str) -> String {
         self.inner.monitoring(host)
+    }
+
+    async fn shown(&self, host: &str, listeners: &[Listener], timeout: Duration) -> Vec<Shown> {
+        self.inner.shown(host, listeners, timeout).await
     }
 
     async fn recovery(&self, host: &str, timeout: Duration) -> Vec<Measure> {

@@ -161,7 +161,7 @@ pub(crate) struct RawGate {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "settle")]
 pub(crate) struct RawSettle {
-    /// How long the server must stay ready; 3s by default.
+    /// How long the server must stay ready, from the gate's first good look on; 3s by default.
     #[serde(rename = "for")]
     pub hold: Option<Spanned<DurationText>>,
     /// Wait between two looks; 500ms by default.

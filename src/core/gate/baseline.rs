@@ -3,7 +3,10 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::core::view::{HealthError, ServerView, View};
+use crate::core::{
+    listeners::Shown,
+    view::{HealthError, ServerView, View},
+};
 
 /// What was true of the server before it was touched.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,6 +40,9 @@ pub struct Baseline {
     /// What was connected to the cluster; none where it was not asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attachments: Option<Attachments>,
+    /// What its TLS listeners showed, and when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<Box<(Timestamp, Vec<Shown>)>>,
 }
 
 impl Baseline {
@@ -55,6 +61,7 @@ impl Baseline {
             config_digest: varz.and_then(|varz| varz.config_digest.clone()),
             errors: errors.collect(),
             attachments: None,
+            shown: None,
         }
     }
 
@@ -62,6 +69,12 @@ impl Baseline {
     #[must_use]
     pub fn within(self, view: &View) -> Self {
         Self { attachments: Attachments::of(view), ..self }
+    }
+
+    /// The same with what its TLS listeners showed at that time.
+    #[must_use]
+    pub fn showing(self, at: Timestamp, shown: Vec<Shown>) -> Self {
+        Self { shown: (!shown.is_empty()).then(|| Box::new((at, shown))), ..self }
     }
 
     /// The same without the old process: for a turn that stops nothing, the process that runs may stay.
@@ -90,7 +103,7 @@ impl Attachments {
             Some(Self {
                 clients: sum.clients + varz.connections,
                 leafnodes: sum.leafnodes + varz.leafnodes,
-                gateways: sum.gateways + varz.gateways,
+                gateways: sum.gateways + varz.gateways?,
             })
         })
     }

@@ -1,10 +1,20 @@
-//! The client port: does it serve? INFO first, then TLS if the server demands it, then CONNECT and PING, wanting PONG.
+//! The client port: does it serve? INFO first, then TLS if the server demands it, then CONNECT and PING, wanting PONG. A
+//! server told to shake hands first (`handshake_first`) is silent until it is spoken to.
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use rustls::{ClientConfig, pki_types::ServerName};
 use serde::Deserialize;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader},
+    time::timeout,
+};
 use tokio_rustls::TlsConnector;
 
 use crate::core::view::{ClientPort, Failure, FailureKind};
@@ -14,6 +24,24 @@ const LINE_MAX: usize = 64 << 10;
 
 /// What a connection is called that ends before its INFO.
 pub const CLOSED: &str = "closed by the server";
+
+/// A server that demands TLS and has said nothing for this long waits for the handshake. INFO comes at once, or after 50 ms
+/// (`const.go`, `DEFAULT_TLS_HANDSHAKE_FIRST_FALLBACK_DELAY`), and then crosses an ocean.
+pub const SILENCE: Duration = Duration::from_secs(1);
+
+/// What is known of a client port before it is asked.
+pub struct Expected<'a> {
+    /// The operator wants TLS where it is offered.
+    pub always_tls: bool,
+    /// The server demands TLS.
+    pub tls_required: bool,
+    /// It has waited for a handshake before; set when it does.
+    pub tls_first: &'a AtomicBool,
+    /// What the certificate must cover.
+    pub name: &'a str,
+    /// The process that should answer, where known.
+    pub server_id: Option<&'a str>,
+}
 
 #[derive(Deserialize)]
 struct Info {
@@ -26,8 +54,7 @@ struct Info {
     tls_available: bool,
 }
 
-/// Talks to a client port over an open stream. `server_id` is the process that should answer, where known; `name` is
-/// what the certificate must cover.
+/// Talks to a client port over an open stream.
 ///
 /// Without credentials a server that wants them is left after INFO: a try would put an authentication error in its
 /// log at every look.
@@ -37,25 +64,50 @@ struct Info {
 pub async fn check(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send,
     tls: &Arc<ClientConfig>,
-    always_tls: bool,
-    name: &str,
-    server_id: Option<&str>,
+    expected: &Expected<'_>,
 ) -> Result<ClientPort, Failure> {
+    let name = ServerName::try_from(expected.name.to_owned()).map_err(|error| tls_failure(&error))?;
+    let connector = TlsConnector::from(Arc::clone(tls));
     let mut stream = BufReader::new(stream);
-    let info = read_info(&mut stream).await?;
-    if let Some(expected) = server_id
-        && info.server_id != expected
-    {
-        let text = format!("the client port is answered by another server: {}", info.server_id);
-        return Err(Failure::new(FailureKind::Protocol, text));
+    if expected.tls_required && (expected.tls_first.load(Ordering::Relaxed) || silent(&mut stream).await?) {
+        let connected = connector.connect(name, stream.into_inner()).await;
+        // Whatever it was last time, it is asked anew after a failure.
+        expected.tls_first.store(connected.is_ok(), Ordering::Relaxed);
+        let mut stream = BufReader::new(connected.map_err(|error| tls_failure(&error))?);
+        let info = read_info(&mut stream).await?;
+        expected.same(&info)?;
+        return ping(stream, info.auth_required).await;
     }
-    if info.tls_required || (always_tls && info.tls_available) {
-        let name = ServerName::try_from(name.to_owned()).map_err(|error| tls_failure(&error))?;
-        let stream = TlsConnector::from(Arc::clone(tls)).connect(name, stream.into_inner());
-        let stream = stream.await.map_err(|error| tls_failure(&error))?;
+    let info = read_info(&mut stream).await?;
+    expected.same(&info)?;
+    if info.tls_required || (expected.always_tls && info.tls_available) {
+        let stream = connector.connect(name, stream.into_inner()).await.map_err(|error| tls_failure(&error))?;
         return ping(BufReader::new(stream), info.auth_required).await;
     }
     ping(stream, info.auth_required).await
+}
+
+impl Expected<'_> {
+    fn same(&self, info: &Info) -> Result<(), Failure> {
+        match self.server_id {
+            Some(expected) if info.server_id != expected => {
+                let text = format!("the client port is answered by another server: {}", info.server_id);
+                Err(Failure::new(FailureKind::Protocol, text))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether the server waits for us to speak.
+///
+/// # Errors
+/// The connection is broken.
+pub async fn silent(stream: &mut (impl AsyncBufReadExt + Unpin)) -> Result<bool, Failure> {
+    match timeout(SILENCE, stream.fill_buf()).await {
+        Ok(read) => read.map(|_| false).map_err(|error| broken(&error)),
+        Err(_) => Ok(true),
+    }
 }
 
 async fn read_info(stream: &mut (impl AsyncBufReadExt + Unpin)) -> Result<Info, Failure> {
@@ -86,7 +138,11 @@ async fn ping(
     }
 }
 
-async fn read_line(stream: &mut (impl AsyncBufReadExt + Unpin)) -> Result<String, Failure> {
+/// Reads one line of the protocol.
+///
+/// # Errors
+/// The connection is broken or ends, or the line has no end.
+pub async fn read_line(stream: &mut (impl AsyncBufReadExt + Unpin)) -> Result<String, Failure> {
     let mut line = Vec::new();
     loop {
         let chunk = stream.fill_buf().await.map_err(|error| broken(&error))?;
@@ -130,7 +186,15 @@ mod tests {
         let config = tls::client(&files).unwrap();
         theirs.write_all(sent.as_bytes()).await.unwrap();
         theirs.shutdown().await.unwrap();
-        let found = check(ours, &config, false, "n1", Some("NA")).await;
+        let tls_first = AtomicBool::new(false);
+        let asked = Expected {
+            always_tls: false,
+            tls_required: false,
+            tls_first: &tls_first,
+            name: "n1",
+            server_id: Some("NA"),
+        };
+        let found = check(ours, &config, &asked).await;
         match expected {
             Ok(port) => assert_eq!(found, Ok(port)),
             Err(text) => assert!(found.as_ref().is_err_and(|f| f.detail.contains(text)), "{found:?} lacks {text}"),

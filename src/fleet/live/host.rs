@@ -1,6 +1,10 @@
 //! One host: its ssh connection, its service, and its server's two ports.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use reqwest::Url;
@@ -11,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    change, client_port, commands, jsz,
+    change, client_port, commands, handshake, jsz,
     lock::{self, Fence},
     monitor::{self, Forwarder, Monitor, Sockets, Way},
     service,
@@ -22,7 +26,9 @@ use crate::{
     config::inventory,
     core::{
         assets::ServerAssets,
+        diagnosis::files::Certificate,
         gate::{Measure, Moves},
+        listeners::Listener,
         view::{ClientPort, Failure, FailureKind, Health, Peer, Seen, ServerView, ServiceState, Varz},
     },
     fleet::{Change, Changed},
@@ -67,6 +73,7 @@ pub struct Host {
     connection: Arc<Connection>,
     monitor: Monitor,
     client_tls: Arc<ClientConfig>,
+    client_tls_first: AtomicBool,
 }
 
 impl Host {
@@ -98,7 +105,8 @@ impl Host {
         let sockets = Sockets::new(directory.to_owned(), format!("f{number}-"));
         let monitor = Monitor::new(ways, Arc::clone(&connection), monitor_tls, sockets)?;
         let client_tls = tls.get(&host.client.tls)?;
-        Ok(Self { inventory: host, address, connection, monitor, client_tls })
+        let client_tls_first = AtomicBool::new(false);
+        Ok(Self { inventory: host, address, connection, monitor, client_tls, client_tls_first })
     }
 
     /// Its name in the inventory.
@@ -228,7 +236,8 @@ impl Host {
 
     /// What its server says over the monitoring port; the service is not asked.
     pub async fn server(&self, limit: Duration) -> ServerView {
-        let (varz, health, routes) = tokio::join!(self.varz(limit), self.health(limit), self.routes(limit));
+        let (varz, health, routes) =
+            tokio::join!(self.varz_and_gateways(limit), self.health(limit), self.routes(limit));
         self.view(varz, health, routes)
     }
 
@@ -259,6 +268,17 @@ impl Host {
         let (code, body) = self.monitor.get("/varz", limit).await?;
         self.answered(code, "/varz", &body)?;
         wire::varz(&body)
+    }
+
+    /// The same with its connections to other clusters, which have an endpoint of their own.
+    async fn varz_and_gateways(&self, limit: Duration) -> Seen<Varz> {
+        let varz = self.varz(limit).await?;
+        if varz.gateways.is_some() {
+            return Ok(varz);
+        }
+        let counted = self.monitor.get("/gatewayz", limit).await;
+        let gateways = counted.ok().filter(|(code, _)| *code == 200).and_then(|(_, body)| wire::gateways(&body).ok());
+        Ok(Varz { gateways, ..varz })
     }
 
     async fn health(&self, limit: Duration) -> Seen<Health> {
@@ -366,19 +386,25 @@ impl Host {
     }
 
     async fn talk(&self, varz: &Varz) -> Seen<ClientPort> {
-        let id = Some(varz.server_id.as_str());
+        let expected = |always_tls, name| client_port::Expected {
+            always_tls,
+            tls_required: varz.tls_required,
+            tls_first: &self.client_tls_first,
+            name,
+            server_id: Some(&varz.server_id),
+        };
         if let Some(template) = &self.inventory.client.url {
             let text = template.render(&self.inventory.name, &self.address, &self.inventory.server_name);
             let url = Url::parse(&text)
                 .map_err(|error| Failure::new(FailureKind::NotAsked, format!("client url {text}: {error}")))?;
             let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
             let stream = tcp(host, url.port().unwrap_or(varz.client_port)).await?;
-            return client_port::check(stream, &self.client_tls, url.scheme() == "tls", host, id).await;
+            return client_port::check(stream, &self.client_tls, &expected(url.scheme() == "tls", host)).await;
         }
         match self.monitor.way() {
             Some(Way::Direct(_)) | None => {
                 let stream = tcp(&self.address, varz.client_port).await?;
-                client_port::check(stream, &self.client_tls, false, &self.address, id).await
+                client_port::check(stream, &self.client_tls, &expected(false, &self.address)).await
             }
             Some(Way::Forward(_) | Way::Curl(_)) => {
                 let inside = inside(varz);
@@ -386,7 +412,7 @@ impl Host {
                 let stream = UnixStream::connect(&socket).await.map_err(|error| {
                     Failure::new(FailureKind::Unreachable, format!("client port through ssh: {error}"))
                 })?;
-                let checked = client_port::check(stream, &self.client_tls, false, &self.address, id).await;
+                let checked = client_port::check(stream, &self.client_tls, &expected(false, &self.address)).await;
                 checked.map_err(|failure| {
                     // ssh accepts on our side first, and closes without a word when it can't go on.
                     let why = "through ssh: nothing listens there, or sshd forbids forwarding (AllowTcpForwarding)";
@@ -395,6 +421,31 @@ impl Host {
                 })
             }
         }
+    }
+
+    /// The certificate that one of its TLS listeners shows.
+    ///
+    /// # Errors
+    /// No handshake came about.
+    pub async fn shown(&self, listener: &Listener, limit: Duration) -> Seen<Certificate> {
+        let port = format!("{} {}", listener.kind.port(), listener.port);
+        match timeout(limit, self.shake_hands(listener)).await {
+            Ok(result) => result,
+            Err(_) => Err(Failure::new(FailureKind::Timeout, format!("{port}: no handshake in time"))),
+        }
+    }
+
+    async fn shake_hands(&self, listener: &Listener) -> Seen<Certificate> {
+        if let Some(Way::Direct(_)) = self.monitor.way()
+            && let Ok(stream) = tcp(&self.address, listener.port).await
+        {
+            return handshake::shown(stream, listener.kind, &self.address).await;
+        }
+        let socket = self.monitor.forwarder().forward(&bound_inside(&listener.host), listener.port).await?;
+        let stream = UnixStream::connect(&socket).await.map_err(|error| {
+            Failure::new(FailureKind::Unreachable, format!("{} through ssh: {error}", listener.kind.port()))
+        })?;
+        handshake::shown(stream, listener.kind, &self.address).await
     }
 
     /// Runs a command on the host.
@@ -408,8 +459,11 @@ impl Host {
 
 /// Where the client port is for somebody on the host.
 fn inside(varz: &Varz) -> String {
-    let any = matches!(varz.client_host.as_str(), "" | "0.0.0.0" | "::" | "localhost");
-    if any { "127.0.0.1".to_owned() } else { varz.client_host.clone() }
+    bound_inside(&varz.client_host)
+}
+
+fn bound_inside(host: &str) -> String {
+    if matches!(host, "" | "0.0.0.0" | "::" | "localhost") { "127.0.0.1".to_owned() } else { host.to_owned() }
 }
 
 async fn tcp(host: &str, port: u16) -> Result<TcpStream, Failure> {

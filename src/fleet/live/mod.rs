@@ -5,6 +5,7 @@ mod change;
 mod client_port;
 pub mod collect;
 mod commands;
+mod handshake;
 mod here;
 mod host;
 pub mod jsz;
@@ -39,6 +40,7 @@ use crate::{
         diagnosis::evidence::Archive,
         drain::{Attached, AttachedKind, StepDown},
         gate::{Look, Measure},
+        listeners::{Listener, Shown},
         lock::{Claim, HostLock, LockRefusal},
         own_step::Place,
         view::{Failure, FailureKind, Seen, ServerView, ServiceState, View},
@@ -291,6 +293,20 @@ impl Fleet for Live {
         );
         let (server, service, peers) = tokio::join!(target.server_for_gate(timeout), target.service(timeout), peers);
         Look { server: ServerView { service, ..server }, peers }
+    }
+
+    async fn shown(&self, host: &str, listeners: &[Listener], timeout: Duration) -> Vec<Shown> {
+        let one = |listener: &Listener| {
+            let listener = listener.clone();
+            async move {
+                let certificate = match self.host(host) {
+                    Ok(target) => target.shown(&listener, timeout).await,
+                    Err(failure) => Err(failure),
+                };
+                Shown { listener, certificate }
+            }
+        };
+        join_all(listeners.iter().map(one)).await
     }
 
     async fn collect(&self, host: &str, since: Option<Timestamp>, timeout: Duration) -> Archive {

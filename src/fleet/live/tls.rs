@@ -79,6 +79,14 @@ pub fn client_of(files: &TlsFiles, name: &str) -> Result<Arc<ClientConfig>, Fail
     shown(files, builder()?.dangerous().with_custom_certificate_verifier(named))
 }
 
+/// A client configuration that shows nothing, and whose verifier says whom to believe.
+///
+/// # Errors
+/// The cryptography provider can't be used.
+pub fn unverified(verifier: Arc<dyn ServerCertVerifier>) -> Result<Arc<ClientConfig>, Failure> {
+    Ok(Arc::new(builder()?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()))
+}
+
 fn roots(files: &TlsFiles) -> Result<RootCertStore, Failure> {
     let mut roots = RootCertStore::empty();
     match &files.ca {

@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::core::view::{Failure, FailureKind, Health, HealthError, Meta, Peer, Varz};
+use crate::core::{
+    listeners::{Listener, ListenerKind},
+    version::Version,
+    view::{Failure, FailureKind, Health, HealthError, Meta, Peer, Varz},
+};
 
 #[derive(Deserialize)]
 struct WireVarz {
@@ -31,11 +35,78 @@ struct WireVarz {
     #[serde(default)]
     config_digest: Option<String>,
     #[serde(default)]
+    http_host: String,
+    #[serde(default)]
+    https_port: u16,
+    #[serde(default)]
+    gateway: WirePort,
+    #[serde(default)]
+    leaf: WirePort,
+    #[serde(default)]
+    websocket: WirePort,
+    #[serde(default)]
+    mqtt: WirePort,
+    #[serde(default)]
     cluster: WireCluster,
     #[serde(default)]
     jetstream: WireJetStream,
     #[serde(default)]
     feature_flags: BTreeMap<String, bool>,
+}
+
+/// A listener besides that of clients. Ports are 0 where it is off.
+#[derive(Deserialize, Default)]
+struct WirePort {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    host: String,
+    #[serde(default)]
+    port: u16,
+    #[serde(default)]
+    tls_required: bool,
+    #[serde(default)]
+    no_tls: bool,
+    #[serde(default)]
+    tls_cert_not_after: Option<serde::de::IgnoredAny>,
+}
+
+/// The listeners that speak TLS. Websocket has it unless it may go without (`no_tls`). MQTT says so by its certificate's end,
+/// from 2.12 on; before, nothing tells (measured, 2.10.26 to 2.15.1).
+fn listeners(wire: &WireVarz) -> Vec<Listener> {
+    let one = |kind, host: &str, port, tls| {
+        (port != 0 && tls).then(|| Listener { kind, host: host.to_owned(), port, perhaps: false })
+    };
+    let other = |kind, of: &WirePort, tls| one(kind, &of.host, of.port, tls);
+    let mute = Version::of(&wire.version).is_none_or(|version| version < Version(2, 12, 0));
+    let all = [
+        one(ListenerKind::Client, &wire.host, wire.port, wire.tls_required),
+        one(ListenerKind::Monitoring, &wire.http_host, wire.https_port, true),
+        other(ListenerKind::Leafnode, &wire.leaf, wire.leaf.tls_required),
+        other(ListenerKind::Gateway, &wire.gateway, wire.gateway.tls_required),
+        other(ListenerKind::Websocket, &wire.websocket, !wire.websocket.no_tls),
+        other(ListenerKind::Mqtt, &wire.mqtt, mute || wire.mqtt.tls_cert_not_after.is_some())
+            .map(|listener| Listener { perhaps: mute, ..listener }),
+    ];
+    all.into_iter().flatten().collect()
+}
+
+#[derive(Deserialize, Default)]
+struct WireGatewayz {
+    #[serde(default)]
+    outbound_gateways: BTreeMap<String, serde::de::IgnoredAny>,
+    #[serde(default)]
+    inbound_gateways: BTreeMap<String, Vec<serde::de::IgnoredAny>>,
+}
+
+/// Reads `/gatewayz`: connections to and from other clusters.
+///
+/// # Errors
+/// The text is not an answer of gatewayz.
+pub fn gateways(body: &str) -> Result<u64, Failure> {
+    let wire: WireGatewayz = json("/gatewayz", body)?;
+    let inbound: usize = wire.inbound_gateways.values().map(Vec::len).sum();
+    Ok((wire.outbound_gateways.len() + inbound) as u64)
 }
 
 #[derive(Deserialize, Default)]
@@ -107,6 +178,7 @@ impl WireMeta {
 pub fn varz(body: &str) -> Result<Varz, Failure> {
     let mut wire: WireVarz = json("/varz", body)?;
     let meta = wire.jetstream.meta.take().map(|meta| meta.read(&wire.server_name));
+    let listeners = listeners(&wire);
     Ok(Varz {
         server_name: if wire.server_name.is_empty() { wire.server_id.clone() } else { wire.server_name },
         server_id: wire.server_id,
@@ -120,8 +192,8 @@ pub fn varz(body: &str) -> Result<Varz, Failure> {
         auth_required: wire.auth_required,
         connections: wire.connections,
         leafnodes: wire.leafnodes,
-        // They have an endpoint of their own.
-        gateways: 0,
+        // Where there are any, they have an endpoint of their own.
+        gateways: wire.gateway.name.is_empty().then_some(0),
         config_digest: wire.config_digest.filter(|digest| !digest.is_empty()),
         remotes: wire.remotes,
         jetstream: wire.jetstream.config.is_some(),
@@ -129,6 +201,7 @@ pub fn varz(body: &str) -> Result<Varz, Failure> {
         route_pool: wire.cluster.pool_size,
         api_level: wire.jetstream.stats.api.level,
         feature_flags: wire.feature_flags,
+        listeners,
     })
 }
 
@@ -217,6 +290,35 @@ mod tests {
         assert!(varz.auth_required && !varz.tls_required);
         assert_eq!((varz.route_pool, varz.api_level), (Some(3), Some(5)));
         assert_eq!(varz.feature_flags.get("js_ack_fc_v2"), Some(&false));
+    }
+
+    #[test]
+    fn tls_listeners_are_found() {
+        let check = |version: &str, mqtt: &str, expected: &[(ListenerKind, u16, bool)]| {
+            let body = format!(
+                r#"{{"server_id":"NA","version":"{version}","host":"0.0.0.0","port":4222,"tls_required":true,
+                "start":"2026-11-22T12:00:00Z","now":"2026-11-22T12:00:10Z","http_host":"0.0.0.0","https_port":0,
+                "leaf":{{"host":"0.0.0.0","port":7422}},"websocket":{{"host":"0.0.0.0","port":8443}},
+                "gateway":{{"name":"lab","host":"0.0.0.0","port":7222,"tls_required":true}},
+                "mqtt":{{"host":"0.0.0.0","port":8883,"tls_timeout":2{mqtt}}}}}"#
+            );
+            let varz = varz(&body).unwrap();
+            let found: Vec<_> = varz.listeners.iter().map(|one| (one.kind, one.port, one.perhaps)).collect();
+            assert_eq!((found.as_slice(), varz.gateways), (expected, None));
+        };
+        use ListenerKind::{Client, Gateway, Mqtt, Websocket};
+        let all = [(Client, 4222, false), (Gateway, 7222, false), (Websocket, 8443, false), (Mqtt, 8883, false)];
+        check("2.12.8", "", &all[..3]);
+        check("2.12.8", r#","tls_cert_not_after":"2026-11-25T01:08:47Z""#, &all);
+        check("2.11.11", "", &[all[0], all[1], all[2], (Mqtt, 8883, true)]);
+    }
+
+    #[test]
+    fn gateways_are_counted_both_ways() {
+        let body = r#"{"server_id":"NA","outbound_gateways":{"edge":{"configured":true}},
+            "inbound_gateways":{"edge":[{"configured":false},{"configured":false}]}}"#;
+        assert_eq!(gateways(body), Ok(3));
+        assert_eq!(gateways(r#"{"outbound_gateways":{},"inbound_gateways":{}}"#), Ok(0));
     }
 
     #[test]

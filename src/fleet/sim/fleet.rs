@@ -20,6 +20,7 @@ use crate::{
         diagnosis::evidence::Archive,
         drain::{Attached, AttachedKind, StepDown},
         gate::{Look, Measure},
+        listeners::{Listener, Shown},
         lock::{Claim, HostLock, LockRefusal},
         own_step::Place,
         view::{Failure, FailureKind, Seen, ServerView, ServiceState, View},
@@ -401,6 +402,11 @@ impl Fleet for Sim {
 
     fn monitoring(&self, host: &str) -> String {
         format!("http://{host}:8222")
+    }
+
+    // Its servers have no TLS.
+    async fn shown(&self, _: &str, _: &[Listener], _: Duration) -> Vec<Shown> {
+        Vec::new()
     }
 
     async fn recovery(&self, _: &str, _: Duration) -> Vec<Measure> {

@@ -140,7 +140,7 @@ impl World {
             auth_required: true,
             connections: count(entry.attached() + ours),
             leafnodes: u64::from(entry.leafnodes),
-            gateways: 0,
+            gateways: Some(0),
             remotes: count(remotes),
             config_digest: entry.at_least(2, 11).then(|| "sha256:sim".to_owned()),
             jetstream: self.jetstream && process.stage != Stage::LameDuck,
@@ -148,6 +148,7 @@ impl World {
             route_pool: Some(3),
             api_level: None,
             feature_flags: std::collections::BTreeMap::new(),
+            listeners: Vec::new(),
         })
     }
 
