@@ -18,8 +18,10 @@ demo:
 test:
 	$(LAB) install cc:build-essential
 	$(LAB) base
-	ROLLGATE_SEEDS=$(SEEDS) CARGO_PROFILE_DEV_OPT_LEVEL=1 cargo test --test sim
-	ROLLGATE_REQUIRE_LAB=1 cargo test --no-fail-fast
+	@status=0; set -x; \
+	ROLLGATE_SEEDS=$(SEEDS) CARGO_PROFILE_DEV_OPT_LEVEL=1 cargo test --test sim || status=1; \
+	ROLLGATE_REQUIRE_LAB=1 cargo test --no-fail-fast || status=1; \
+	exit $$status
 
 lint:
 	$(LAB) install cc:build-essential shellcheck:shellcheck

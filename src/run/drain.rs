@@ -28,6 +28,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const STEP_DOWNS_AT_ONCE: usize = 16;
 /// Between two looks at what a server still leads.
 const CONFIRM_INTERVAL: Duration = Duration::from_millis(200);
+/// A transfer takes some ten milliseconds, an election after a failed one some seconds.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// A leader that has not moved by now will not: an election takes at most 9 s (nats-server `raft.go`).
 const CONFIRM_FOR: Duration = Duration::from_secs(10);
 
@@ -82,17 +84,9 @@ async fn move_leaders<F: Fleet>(fleet: &F, passage: &Passage) -> String {
         };
     }
     let all = wanted.len();
-    // The meta leader answers for the others: while it changes, 10008 is all that they get (seen on 2.15.1).
-    let (meta, others): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|leader| leader.kind == Kind::Meta);
-    let step_down = |leader: StepDown| async move { fleet.step_down(&leader, REQUEST_TIMEOUT).await };
-    let moves = others.into_iter().map(step_down);
-    let mut results: Vec<Result<(), Failure>> =
-        stream::iter(moves).buffer_unordered(STEP_DOWNS_AT_ONCE).collect().await;
-    for leader in meta {
-        results.push(step_down(leader).await);
-    }
+    let results = step_down(fleet, wanted).await;
     let refused: Vec<&Failure> = results.iter().filter_map(|result| result.as_ref().err()).collect();
-    let left = confirm(fleet, &passage.server_name).await;
+    let left = confirm(fleet, &passage.server_name, version).await;
     match (left, refused.first()) {
         (0, _) => format!("{} moved", count_of(all, "leader")),
         (left, Some(failure)) => {
@@ -102,15 +96,33 @@ async fn move_leaders<F: Fleet>(fleet: &F, passage: &Passage) -> String {
     }
 }
 
-/// Waits until the server leads nothing that another could; returns how many it still leads.
-async fn confirm<F: Fleet>(fleet: &F, server: &str) -> usize {
+async fn step_down<F: Fleet>(fleet: &F, leaders: Vec<StepDown>) -> Vec<Result<(), Failure>> {
+    // The meta leader answers for the others: while it changes, 10008 is all that they get (seen on 2.15.1).
+    let (meta, others): (Vec<_>, Vec<_>) = leaders.into_iter().partition(|leader| leader.kind == Kind::Meta);
+    let step_down = |leader: StepDown| async move { fleet.step_down(&leader, REQUEST_TIMEOUT).await };
+    let moves = others.into_iter().map(step_down);
+    let mut results: Vec<_> = stream::iter(moves).buffer_unordered(STEP_DOWNS_AT_ONCE).collect().await;
+    for leader in meta {
+        results.push(step_down(leader).await);
+    }
+    results
+}
+
+/// Waits until the server leads nothing that another could; returns how many it still leads. One that stepped down may be
+/// elected again (4 of 140, seen on 2.11.11), and is asked again.
+async fn confirm<F: Fleet>(fleet: &F, server: &str, version: &str) -> usize {
     let until = Instant::now() + CONFIRM_FOR;
+    let mut ask_again = Instant::now() + ASK_AGAIN_AFTER;
     loop {
         let view = fleet.observe_assets(&[], OBSERVE_TIMEOUT).await;
-        let led =
-            view.assets.as_ref().map_or(0, |assets| assets.led_by(server).filter(|group| !group.single()).count());
+        let Some(assets) = &view.assets else { return 0 };
+        let led = assets.led_by(server).filter(|group| !group.single()).count();
         if led == 0 || Instant::now() >= until {
             return led;
+        }
+        if Instant::now() >= ask_again {
+            step_down(fleet, step_downs(assets, server, version)).await;
+            ask_again = Instant::now() + ASK_AGAIN_AFTER;
         }
         sleep(CONFIRM_INTERVAL).await;
     }

@@ -318,7 +318,7 @@ impl Sink for Late {
 #[test]
 fn the_write_ahead_is_needed() {
     let setup = |seed, death| Setup { death: Some(death), ..Setup::new(seed, Topology::of(3)) };
-    let deaths = || (0..40).map(|n| Death::At(Duration::from_millis(n * 500)));
+    let deaths = || (0..200).map(|n| Death::At(Duration::from_millis(n * 100)));
     for death in deaths() {
         kept(&setup(1, death).play()).expect("the journal announces what happens");
     }

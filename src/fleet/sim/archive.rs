@@ -1,6 +1,6 @@
 //! What is gathered on a simulated host: a host in order, with the unit, the process and the log that it has now.
 
-use super::{server::Server, world::World};
+use super::{fault::StartFault, server::Server, world::World};
 use crate::core::{
     diagnosis::{
         evidence::{
@@ -80,8 +80,10 @@ impl World {
                 argv: [PROGRAM, "-t", "-c", CONF].map(str::to_owned).into(),
                 user: "nats".into(),
                 as_service_user: true,
-                exit: Some(Exit::Code(0)),
-                output: vec![format!("nats-server: configuration file {CONF} is valid")],
+                exit: Some(Exit::Code(i32::from(refused(entry).is_some()))),
+                output: vec![
+                    refused(entry).unwrap_or_else(|| format!("nats-server: configuration file {CONF} is valid")),
+                ],
             }),
             paths: Ok(Vec::new()),
             tls_files: Ok(Vec::new()),
@@ -117,6 +119,17 @@ impl World {
         let file = ConfigFile { path: CONF.into(), text: Ok(text), cut: false, lost_at: None };
         ConfigText { main: CONF.into(), files: vec![file], environment: Vec::new() }
     }
+}
+
+/// What the configuration is refused for, since a start has met it: `-t` says the same.
+fn refused(entry: &Server) -> Option<String> {
+    let met = |fault: &StartFault| match fault {
+        StartFault::Exits { words, .. } if words.starts_with("nats-server: ") => {
+            entry.log.iter().any(|line| line == words).then(|| (*words).to_owned())
+        }
+        _ => None,
+    };
+    entry.at_start.iter().find_map(met)
 }
 
 fn unit(entry: &Server, argv: Vec<String>) -> UnitState {

@@ -87,6 +87,7 @@ impl World {
                 self.after(routes, Happening::Joined { server, incarnation });
             }
         }
+        self.note_readiness();
     }
 
     /// It has routes, and its raft groups run.

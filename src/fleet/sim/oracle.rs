@@ -78,9 +78,11 @@ const UNDER_WAY: Ms = 500;
 const SEEN_WITHIN: Ms = 12_000;
 
 impl World {
-    /// By the truth: it serves, has its routes, and healthz would pass.
+    /// By the truth: it serves, has its routes where raft groups need them, and healthz would pass.
     pub(super) fn ready(&self, server: usize) -> bool {
-        self.servers[server].in_raft(self.now) && self.ill(server).is_none()
+        let entry = &self.servers[server];
+        let there = if self.jetstream { entry.in_raft(self.now) } else { entry.serves(self.now) };
+        there && self.ill(server).is_none()
     }
 
     /// Notes since when a server is not ready.
