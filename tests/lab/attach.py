@@ -43,12 +43,16 @@ def main():
     greet = {"mqtt": mqtt, "websocket": websocket}[sys.argv[1]]
     servers = sys.argv[2:]
     at = 0
+    attached = False
     while True:
+        # The first connection is to the first server, however long it needs: MQTT makes its streams then.
         host, port = servers[at % len(servers)].split(":")
-        at += 1
+        at += attached
         try:
-            with socket.create_connection((host, int(port)), timeout=2) as connection:
+            with socket.create_connection((host, int(port)), timeout=2 if attached else 15) as connection:
                 if greet(connection):
+                    at += not attached
+                    attached = True
                     print(f"on {host}:{port}", flush=True)
                     connection.settimeout(None)
                     while True:
