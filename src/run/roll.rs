@@ -168,12 +168,11 @@ impl<F: Fleet> Roller<'_, F> {
                 baseline.errors.clear();
             }
             self.before = if looks { before.looked_at() } else { before };
-            let (host, why) = (turn.host.clone(), turn.why.clone());
             self.record(Event::TurnStarted {
-                host,
+                host: turn.host.clone(),
                 number,
                 of,
-                why,
+                why: turn.why.clone(),
                 baseline: baseline.clone(),
                 before: view.assets.as_ref().map(|assets| Box::new(assets.only(&turn.server_name))),
                 consented: turn.consented.clone(),
