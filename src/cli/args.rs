@@ -1,12 +1,12 @@
 //! Arguments that several verbs share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum, builder::PossibleValue};
 
 use super::Error;
 use crate::{
-    config::{Inventory, Playbook, inventory::Selection},
+    config::{Inventory, Playbook, inventory::Selection, playbook::Given},
     core::safety::Objection,
 };
 
@@ -61,6 +61,19 @@ pub struct Parameters {
     /// A parameter of the playbook; may be repeated. `rollgate run PLAYBOOK --help` shows them.
     #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
     pub set: Vec<(String, String)>,
+}
+
+impl Parameters {
+    /// The playbook at `path` with these values; without a path the embedded one that `restart` follows.
+    ///
+    /// # Errors
+    /// The file has mistakes, or a value does not fit.
+    pub fn playbook(&self, path: Option<&Path>) -> Result<Playbook, Error> {
+        match path {
+            Some(path) => Ok(Playbook::load(path, Given::Values(&self.set))?),
+            None => Ok(Playbook::restart()),
+        }
+    }
 }
 
 fn name_and_value(text: &str) -> Result<(String, String), String> {

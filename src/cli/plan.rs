@@ -13,7 +13,7 @@ use super::{
     output,
 };
 use crate::{
-    config::{Playbook, duration, inventory::Selection, playbook::Given},
+    config::{Playbook, duration, inventory::Selection},
     core::{
         count_of,
         drain::WITHOUT_SYSTEM_ACCOUNT,
@@ -55,11 +55,7 @@ struct Answer<'a> {
 /// The configuration has mistakes.
 pub async fn run(args: PlanArgs) -> Result<Code, Error> {
     let (_, selections) = args.target.load()?;
-    let playbook = match &args.playbook {
-        Some(path) => Playbook::load(path, Given::Values(&args.parameters.set))?,
-        None => Playbook::restart(),
-    };
-    let playbook = args.limits.apply(playbook);
+    let playbook = args.limits.apply(args.parameters.playbook(args.playbook.as_deref())?);
     let mut plans = Vec::new();
     for selection in &selections {
         let fleet = Live::new(&selection.cluster).await?;

@@ -12,7 +12,6 @@ use super::{
     output, plan,
 };
 use crate::{
-    config::{Playbook, playbook::Given},
     core::{event::Event, plan::Plan, view::View},
     fleet::{
         Fleet,
@@ -110,11 +109,7 @@ async fn observe(args: &RehearseArgs) -> Result<Vec<(Plan, Topology)>, Error> {
             format!("`--fault {fault}`: no selected cluster has a host {}", fault.host),
         ));
     }
-    let playbook = match &args.playbook {
-        Some(path) => Playbook::load(path, Given::Values(&args.parameters.set))?,
-        None => Playbook::restart(),
-    };
-    let playbook = args.limits.apply(playbook);
+    let playbook = args.limits.apply(args.parameters.playbook(args.playbook.as_deref())?);
     let mut observed = Vec::new();
     for selection in &selections {
         let fleet = Live::new(&selection.cluster).await?;

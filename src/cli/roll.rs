@@ -15,7 +15,7 @@ use super::{
     open, output, plan,
 };
 use crate::{
-    config::{Inventory, Playbook, inventory::Selection, playbook::Given},
+    config::{Inventory, Playbook, inventory::Selection},
     core::{event::Event, lock::LockRefusal, plan::Plan},
     fleet::{Fleet, live::Live},
     journal::{FILE_NAME, Journal, StateDir, run_id},
@@ -83,7 +83,7 @@ pub async fn restart(args: Restart) -> Result<Code, Error> {
 /// # Errors
 /// As [`restart`], and mistakes in the playbook.
 pub async fn run(args: RunArgs) -> Result<Code, Error> {
-    let playbook = Playbook::load(&args.playbook, Given::Values(&args.parameters.set))?;
+    let playbook = args.parameters.playbook(Some(&args.playbook))?;
     let mut verb = format!("run {}", shell_word(&args.playbook.to_string_lossy()));
     for (name, value) in &args.parameters.set {
         verb.push_str(&format!(" --set {}", shell_word(&format!("{name}={value}"))));

@@ -103,6 +103,11 @@ pub struct Illegal {
 }
 
 impl Progress {
+    /// What became so far of a command of the operator's on a host.
+    pub fn own_command(&self, host: &str, step: &str) -> Option<OwnCommand> {
+        self.own.get(host)?.get(step).copied()
+    }
+
     /// Applies one event.
     ///
     /// # Errors

@@ -75,9 +75,7 @@ pub(super) async fn of_halt<F: Fleet>(
     if cause.is_the_operators() {
         return (None, fleet.observe(&[], OBSERVE_TIMEOUT).await);
     }
-    let (mut archive, view) =
-        tokio::join!(fleet.collect(host, since, EVIDENCE_TIMEOUT), fleet.observe(&[], OBSERVE_TIMEOUT));
-    archive.view = Some(view.clone());
+    let (archive, view) = evidence(fleet, host, since).await;
     let data_short = match cause {
         Cause::DataShort { streams } => streams.clone(),
         _ => Vec::new(),
@@ -93,10 +91,15 @@ pub(super) async fn of_wait<F: Fleet>(
     since: Option<Timestamp>,
     before: &Before,
 ) -> (Diagnosis, View) {
+    let (archive, view) = evidence(fleet, host, since).await;
+    (diagnose(&archive, &before.context(since)), view)
+}
+
+async fn evidence<F: Fleet>(fleet: &F, host: &str, since: Option<Timestamp>) -> (Archive, View) {
     let (mut archive, view) =
         tokio::join!(fleet.collect(host, since, EVIDENCE_TIMEOUT), fleet.observe(&[], OBSERVE_TIMEOUT));
     archive.view = Some(view.clone());
-    (diagnose(&archive, &before.context(since)), view)
+    (archive, view)
 }
 
 /// Observes the cluster, and whether the servers of `hosts` could start again with the configuration, program, files and

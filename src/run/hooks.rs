@@ -11,11 +11,11 @@ use crate::{
     core::{
         event::Event,
         halt::{Cause, Halt},
-        own_step::{Fact, Facts, OnFailure, Pause, Place, Run, Until, When, environment},
+        own_step::{Fact, Facts, OnFailure, Pause, Place, Run, Until, When},
         playbook::Step,
         progress::OwnStage,
     },
-    fleet::{Command, Fleet},
+    fleet::Fleet,
 };
 
 /// Carries out the steps of one time, but those that are over already.
@@ -24,7 +24,7 @@ pub(super) async fn carry_out<F: Fleet>(roller: &mut Roller<'_, F>, when: When) 
         let on_hosts = matches!(&step, Step::Run(Run { on: Place::Host, .. }));
         let hosts = if on_hosts { hosts(roller) } else { vec![String::new()] };
         for host in hosts {
-            let own = roller.recorder.progress().own.get(&host).and_then(|steps| steps.get(step.name()));
+            let own = roller.recorder.progress().own_command(&host, step.name());
             if own.is_none_or(|own| own.stage != OwnStage::Done) {
                 one(roller, when, &step, host).await?;
             }
@@ -113,9 +113,7 @@ pub(super) async fn on_halt<F: Fleet>(roller: &mut Roller<'_, F>, halt: &Halt) -
         let fleet = roller.fleet;
         let Outcome { failed, output } = match &step {
             Step::Run(run) => {
-                let own = run.environment.iter().map(|(name, text)| (name.clone(), text.render(&facts)));
-                let argv = run.command.iter().map(|word| word.render(&facts)).collect();
-                let command = Command { argv, environment: environment(&facts).chain(own).collect() };
+                let command = own_step::rendered(run, &facts);
                 let ended = fleet.run_here(&command, run.timeout).await.map_err(|failure| failure.to_string());
                 Outcome::of(ended, run.timeout)
             }

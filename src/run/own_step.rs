@@ -46,7 +46,7 @@ fn facts<F: Fleet>(roller: &Roller<'_, F>, passage: &Passage) -> Facts {
 /// that failed is tried anew when the operator has the run go on.
 pub(super) fn change_id<F: Fleet>(roller: &Roller<'_, F>, host: &str, step: &str) -> String {
     let run = roller.recorder.run();
-    match roller.recorder.progress().own.get(host).and_then(|steps| steps.get(step)).map(|own| own.failures) {
+    match roller.recorder.progress().own_command(host, step).map(|own| own.failures) {
         None | Some(0) => format!("{run}-{host}-own-{step}"),
         Some(failures) => format!("{run}-{host}-own-{step}-{failures}"),
     }
@@ -60,8 +60,7 @@ pub(super) fn done<F: Fleet>(roller: &Roller<'_, F>, host: &str) -> Vec<String> 
 
 /// Whether a command was begun by a controller that could not record its end. A host keeps its own record; here there is none.
 fn in_doubt<F: Fleet>(roller: &Roller<'_, F>, host: &str, step: &str) -> bool {
-    let own = roller.recorder.progress().own.get(host).and_then(|steps| steps.get(step));
-    own.is_some_and(|own| own.stage == OwnStage::InDoubt)
+    roller.recorder.progress().own_command(host, step).is_some_and(|own| own.stage == OwnStage::InDoubt)
 }
 
 /// Runs a command on a host, or on the controller where there is no id for a change.
@@ -76,11 +75,7 @@ pub(super) async fn command<F: Fleet>(
     step: &Run,
     change: Option<String>,
 ) -> Result<Result<Outcome, Cause>, Stop> {
-    let own = step.environment.iter().map(|(name, text)| (name.clone(), text.render(facts)));
-    let command = Command {
-        argv: step.command.iter().map(|word| word.render(facts)).collect(),
-        environment: environment(facts).chain(own).collect(),
-    };
+    let command = rendered(step, facts);
     let ended = match change {
         Some(id) => {
             let change = Change {
@@ -107,6 +102,15 @@ pub(super) async fn command<F: Fleet>(
         }
     };
     Ok(Ok(Outcome::of(ended, step.timeout)))
+}
+
+/// A command with the facts in their places.
+pub(super) fn rendered(step: &Run, facts: &Facts) -> Command {
+    let own = step.environment.iter().map(|(name, text)| (name.clone(), text.render(facts)));
+    Command {
+        argv: step.command.iter().map(|word| word.render(facts)).collect(),
+        environment: environment(facts).chain(own).collect(),
+    }
 }
 
 impl Outcome {
