@@ -33,8 +33,8 @@ const NOT_IN_CORE: &[&str] = &[
     "Zoned::now",
 ];
 
-/// Modules that only tests are built with, declared as such.
-const TEST_MODULE: &str = "#[cfg(test)]\npub(crate) mod ";
+/// Modules in files of their own that only tests are built with are declared so.
+const TEST_MODULES: [&str; 2] = ["#[cfg(test)]\npub(crate) mod ", "#[cfg(test)]\nmod "];
 
 /// A panic in the middle of a roll leaves a server in doubt.
 const NOT_WITHOUT_PROOF: &[&str] = &[".unwrap()", ".expect(", "panic!(", "todo!(", "unimplemented!(", "unreachable!("];
@@ -81,8 +81,13 @@ fn sources() -> Vec<File> {
     let test_modules: Vec<PathBuf> = found
         .iter()
         .flat_map(|file| {
-            let directory = file.path.parent().expect("below src");
-            let names = file.text.split(TEST_MODULE).skip(1).filter_map(|rest| rest.split(';').next());
+            let directory = match file.path.file_name().and_then(|name| name.to_str()) {
+                Some("mod.rs" | "lib.rs" | "main.rs") => file.path.parent().expect("below src").to_path_buf(),
+                _ => file.path.with_extension(""),
+            };
+            let declared = TEST_MODULES.iter().flat_map(|start| file.text.split(start).skip(1));
+            // one that stands in the same file has a brace
+            let names = declared.filter_map(|rest| rest.lines().next()?.strip_suffix(';'));
             names.map(|name| directory.join(format!("{name}.rs"))).collect::<Vec<_>>()
         })
         .collect();
