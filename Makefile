@@ -1,14 +1,17 @@
-.PHONY: help demo test lint bench lab lab-down
+.PHONY: help demo test lint bench fuzz lab lab-down
 HOSTS ?= 3
 NATS ?= 2.15.1
 LAB = tests/lab/lab
 SEEDS ?= 20000
+FUZZ = conf evidence files
+FUZZ_SECONDS ?= 300
 
 help:
 	@echo 'make demo [FAULT=port-conflict|bad-config|store-owner|tls-missing]  roll a live cluster, or see a halt'
 	@echo 'make test                           install what is missing, run all tests, those on real hosts too'
 	@echo 'make lint                           format, clippy, docs, shell scripts'
 	@echo 'make bench                          what a roll costs: clients, time, memory, beside Ansible and a bare loop'
+	@echo 'make fuzz [FUZZ_SECONDS=300]        any bytes as configurations, as evidence, as inventory and playbook'
 	@echo 'make lab [HOSTS=3] [NATS=2.15.1]    bring up hosts to play with'
 	@echo 'make lab-down                       take them down'
 
@@ -34,6 +37,16 @@ bench:
 	@tests/lab/bench.sh
 	@cargo run --release --quiet --example plan-scale
 	@cargo run --release --quiet --example simbench
+
+# Coverage of a compiler that is not nightly has to be asked for by RUSTC_BOOTSTRAP.
+fuzz:
+	$(LAB) install c++:g++
+	cargo fuzz --version || cargo install --locked cargo-fuzz
+	set -e; for target in $(FUZZ); do \
+	  mkdir -p tests/fuzz/corpus/$$target; \
+	  RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir tests/fuzz $$target -- \
+	    -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -timeout=10 -max_len=20000; \
+	done
 
 lab:
 	@$(LAB) up play --hosts $(HOSTS) --nats $(NATS)

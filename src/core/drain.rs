@@ -11,6 +11,9 @@ use super::{
 pub const WITHOUT_SYSTEM_ACCOUNT: &str = "no system account in the inventory: leaders and clients are left to lame duck, \
      which takes JetStream away first and then waits for clients, 10 s at least and up to 2 minutes by default";
 
+/// The same at each turn, where the plan has said it.
+pub const LEFT_TO_LAME_DUCK: &str = "no system account: left to lame duck";
+
 /// A leader that is to give up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepDown {

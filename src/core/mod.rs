@@ -31,6 +31,18 @@ pub(crate) fn count_of(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
+/// A size as one would say it.
+pub(crate) fn bytes(n: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
+    let mut unit = 0;
+    let mut scaled = n;
+    while scaled >= 10_000 && unit + 1 < UNITS.len() {
+        scaled /= 1000;
+        unit += 1;
+    }
+    format!("{scaled} {}", UNITS[unit])
+}
+
 /// A `Duration` as whole milliseconds, for fields named `*_ms`.
 pub(crate) mod millis {
     use std::time::Duration;

@@ -13,9 +13,9 @@ use super::{
 };
 use crate::{
     core::{
-        assets::Kind,
+        assets::{Assets, Kind},
         count_of,
-        drain::{Attached, StepDown, WITHOUT_SYSTEM_ACCOUNT, evictable, others, step_downs},
+        drain::{Attached, LEFT_TO_LAME_DUCK, StepDown, evictable, others, step_downs},
         playbook::Drain,
         view::Failure,
     },
@@ -48,7 +48,7 @@ pub(super) async fn drain<F: Fleet>(
 ) -> Result<String, Stop> {
     let fleet = roller.fleet;
     if !fleet.has_system_account() {
-        return Ok(WITHOUT_SYSTEM_ACCOUNT.into());
+        return Ok(LEFT_TO_LAME_DUCK.into());
     }
     let Some(server_id) = passage.server_id.clone() else {
         return Ok("nothing to drain: the server did not answer".into());
@@ -87,12 +87,12 @@ async fn move_leaders<F: Fleet>(fleet: &F, passage: &Passage) -> String {
     let results = step_down(fleet, wanted).await;
     let refused: Vec<&Failure> = results.iter().filter_map(|result| result.as_ref().err()).collect();
     let left = confirm(fleet, &passage.server_name, version).await;
+    let leaders = count_of(all, "leader");
     match (left, refused.first()) {
-        (0, _) => format!("{} moved", count_of(all, "leader")),
-        (left, Some(failure)) => {
-            format!("{} of {} moved ({failure})", all.saturating_sub(left), count_of(all, "leader"))
-        }
-        (left, None) => format!("{} of {} moved", all.saturating_sub(left), count_of(all, "leader")),
+        (None, _) => format!("{leaders} asked to move; whether they did could not be seen"),
+        (Some(0), _) => format!("{leaders} moved"),
+        (Some(left), Some(failure)) => format!("{} of {leaders} moved ({failure})", all.saturating_sub(left)),
+        (Some(left), None) => format!("{} of {leaders} moved", all.saturating_sub(left)),
     }
 }
 
@@ -108,19 +108,19 @@ async fn step_down<F: Fleet>(fleet: &F, leaders: Vec<StepDown>) -> Vec<Result<()
     results
 }
 
-/// Waits until the server leads nothing that another could; returns how many it still leads. One that stepped down may be
+/// Waits until the server leads nothing that another could; returns how many it still leads, none where nobody told. One that stepped down may be
 /// elected again (4 of 140, seen on 2.11.11), and is asked again.
-async fn confirm<F: Fleet>(fleet: &F, server: &str, version: &str) -> usize {
+async fn confirm<F: Fleet>(fleet: &F, server: &str, version: &str) -> Option<usize> {
     let until = Instant::now() + CONFIRM_FOR;
     let mut ask_again = Instant::now() + ASK_AGAIN_AFTER;
     loop {
         let view = fleet.observe_assets(&[], OBSERVE_TIMEOUT).await;
-        let Some(assets) = &view.assets else { return 0 };
-        let led = assets.led_by(server).filter(|group| !group.single()).count();
-        if led == 0 || Instant::now() >= until {
-            return led;
+        let led = |assets: &Assets| assets.led_by(server).filter(|group| !group.single()).count();
+        let left = view.assets.as_ref().map(led);
+        if left == Some(0) || Instant::now() >= until {
+            return left;
         }
-        if Instant::now() >= ask_again {
+        if let Some(assets) = view.assets.as_ref().filter(|_| Instant::now() >= ask_again) {
             step_down(fleet, step_downs(assets, server, version)).await;
             ask_again = Instant::now() + ASK_AGAIN_AFTER;
         }

@@ -7,6 +7,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::core::bytes;
+
 /// A rate is of this time: long enough for an even number, short enough to follow a disk that slows down.
 const WINDOW: Duration = Duration::from_secs(30);
 /// With less to measure by, no rate is told.
@@ -67,13 +69,12 @@ pub struct Moving {
 
 impl std::fmt::Display for Moving {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        const MIB: u64 = 1 << 20;
         let of = self.of.map(|of| format!(" of {of}")).unwrap_or_default();
         match self.what {
             Moves::Streams => write!(f, "{}{of} streams restored", self.value)?,
             Moves::Messages => write!(f, "{}{of} messages restored", self.value)?,
             Moves::BytesRead => {
-                return write!(f, "{} MiB read, {} MiB a second", self.value / MIB, self.per_second / MIB);
+                return write!(f, "{} read, {} a second", bytes(self.value), bytes(self.per_second));
             }
             Moves::MessagesToCome => write!(f, "{} messages to come", self.value)?,
             Moves::GroupsToCome => write!(f, "{} groups to come", self.value)?,

@@ -120,10 +120,10 @@ fn memory(case: &Case<'_>) -> Option<Finding> {
     if available >= MEMORY_LOW || available >= total / 50 {
         return None;
     }
-    let title = format!("{} has {} of memory left", case.archive.host, super::paths::bytes(available));
+    let title = format!("{} has {} of memory left", case.archive.host, crate::core::bytes(available));
     Some(
         Finding::of(&MEMORY, title)
-            .quote("/proc/meminfo", format!("MemAvailable {}", super::paths::bytes(available)))
+            .quote("/proc/meminfo", format!("MemAvailable {}", crate::core::bytes(available)))
             .run("ps aux --sort=-rss | head"),
     )
 }

@@ -6,6 +6,7 @@ use super::super::{
     files::{FileKind, Mount, PathFacts, PathRole},
     finding::{Finding, Severity},
 };
+use crate::core::bytes;
 
 pages! {
     STORE_NOT_MOUNTED = "store-not-mounted" Blocking Directory "the store's volume is not mounted"
@@ -307,15 +308,3 @@ pub(super) fn facts(path: &PathFacts) -> String {
 
 /// Less than this is nothing: a message block alone is larger.
 const FULL_BELOW: u64 = 64 * 1024;
-
-/// A size as one would say it.
-pub(super) fn bytes(n: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
-    let mut unit = 0;
-    let mut scaled = n;
-    while scaled >= 10_000 && unit + 1 < UNITS.len() {
-        scaled /= 1000;
-        unit += 1;
-    }
-    format!("{scaled} {}", UNITS[unit])
-}

@@ -269,7 +269,7 @@ fn death(case: &Case<'_>) -> Vec<Finding> {
     let kill = case.archive.oom_kills.iter().flatten().last();
     let exit = unit.exit.map(|exit| exit.to_string()).unwrap_or_default();
     if result == "oom-kill" || kill.is_some() && unit.exit == Some(Exit::Signal(9)) {
-        let limit = unit.memory_max.map(|max| format!(" (MemoryMax {})", super::paths::bytes(max))).unwrap_or_default();
+        let limit = unit.memory_max.map(|max| format!(" (MemoryMax {})", crate::core::bytes(max))).unwrap_or_default();
         let finding = Finding::of(&OOM, format!("the kernel killed {name}: out of memory{limit}"))
             .quote(format!("systemctl show {name}"), format!("Result={result}, {exit}"));
         let finding = match kill {

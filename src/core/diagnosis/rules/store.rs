@@ -339,7 +339,7 @@ fn recovery(case: &Case<'_>) -> Option<Finding> {
     let for_s = line.line.at.map(|at| case.now().duration_since(at)).filter(|span| span.is_positive());
     let since = for_s.map(|span| format!(", {} in this one", super::tls::ago(span))).unwrap_or_default();
     let bytes = case.archive.store.as_ref().ok().and_then(|store| store.as_ref()?.bytes);
-    let size = bytes.map(|n| format!("; the store has {}", super::paths::bytes(n))).unwrap_or_default();
+    let size = bytes.map(|n| format!("; the store has {}", crate::core::bytes(n))).unwrap_or_default();
     let stuck = work.is_some_and(stands_still) || for_s.is_some_and(|span| span > STUCK_AFTER) && waits;
     let page = if stuck { &RECOVERY_STUCK } else { &RECOVERING };
     let what = if stuck { "the recovery of the store does not go on" } else { "the server is recovering its store" };
@@ -386,12 +386,8 @@ fn look_at_files(case: &Case<'_>) -> String {
 
 fn progress(case: &Case<'_>, finding: Finding, work: Work) -> Finding {
     let pid = case.process().map_or(0, |process| process.pid);
-    let text = format!(
-        "{} read, {} ticks of the processor in {} s",
-        super::paths::bytes(work.bytes),
-        work.ticks,
-        work.seconds
-    );
+    let text =
+        format!("{} read, {} ticks of the processor in {} s", crate::core::bytes(work.bytes), work.ticks, work.seconds);
     finding.quote(format!("/proc/{pid}/io and stat, twice"), text)
 }
 
