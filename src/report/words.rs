@@ -82,6 +82,7 @@ pub fn line(event: &Event) -> Option<(Tone, String, String)> {
                 let note = note.as_deref().map(|note| format!("; {note}")).unwrap_or_default();
                 say(Tone::Good, host, format!("ready {} after its start{note}", span(*took_ms)))
             }
+            "reload" => say(Tone::Good, host, format!("reloaded: {}", note.as_deref().unwrap_or("proved"))),
             "settle" => note.as_deref().and_then(|note| say(Tone::Wait, host, note.to_owned())),
             _ => None,
         },

@@ -13,6 +13,7 @@ mod lock;
 mod own_step;
 mod recorder;
 pub mod rehearse;
+mod reload;
 mod resume;
 mod roll;
 pub mod shutdown;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    drain, gate, own_step,
+    drain, gate, own_step, reload,
     roll::{Roller, Stop},
 };
 use crate::{
@@ -181,6 +181,7 @@ async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finis
         passage.step_began = step_began;
         let change = match &step {
             Step::Stop(_) | Step::Start(_) => Some(change_id(roller, &passage.host, step.name())),
+            Step::Reload(reload) => reload::change_id(roller, &passage.host, reload),
             Step::Run(Run { on: Place::Host, .. }) => Some(own_step::change_id(roller, &passage.host, step.name())),
             Step::Drain(_) | Step::Gate(_) | Step::Settle(_) | Step::Run(_) | Step::Http(_) | Step::Pause(_) => None,
         };
@@ -210,6 +211,7 @@ async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finis
             }
             (Step::Gate(step), _) => note = gate::wait(roller, &mut passage, step).await?,
             (Step::Settle(step), _) => gate::settle(roller, &mut passage, step).await?,
+            (Step::Reload(step), change) => note = Some(reload::reload(roller, &mut passage, step, change).await?),
             (Step::Run(step), change) => own_step::run(roller, &mut passage, step, change).await?,
             (Step::Http(step), _) => own_step::http(roller, &mut passage, step).await?,
             (Step::Pause(step), _) => own_step::pause(roller, &mut passage, step).await?,
@@ -393,6 +395,8 @@ async fn asked_again<F: Fleet>(
         Action::Start => !rebooted || service.phase == Phase::Stopped,
         // It may have taken effect before the boot, or be what caused it.
         Action::Run { .. } => !rebooted,
+        // Done twice it does what it does once.
+        Action::Reload => true,
     }))
 }
 

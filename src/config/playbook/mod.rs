@@ -12,7 +12,7 @@ mod types;
 use std::path::Path;
 
 pub use parameters::{Given, Parameter, ParameterErrors, ParameterKind};
-pub use types::{Drain, Gate, Hooks, OrderRule, Playbook, PlaybookSource, Policy, Settle, Start, Step, Stop};
+pub use types::{Drain, Gate, Hooks, OrderRule, Playbook, PlaybookSource, Policy, Reload, Settle, Start, Step, Stop};
 
 use super::check::Checker;
 use super::error::ConfigErrors;
@@ -20,8 +20,9 @@ use super::yaml::Spanned;
 use super::{source, yaml};
 
 /// The playbooks that are part of the program, by name.
-const EMBEDDED: [(&str, &str); 2] = [
+const EMBEDDED: [(&str, &str); 3] = [
     ("restart", include_str!("../../../playbooks/restart.yaml")),
+    ("reload", include_str!("../../../playbooks/reload.yaml")),
     ("verify", include_str!("../../../playbooks/verify.yaml")),
 ];
 

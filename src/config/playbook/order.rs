@@ -17,12 +17,17 @@ struct Rule {
 }
 
 /// A new step is a new row here.
-const RULES: [Rule; 5] = [
+const RULES: [Rule; 6] = [
     Rule { step: "drain", then: Some(("stop", "clients would be moved for nothing")), after: None },
     Rule { step: "stop", then: Some(("start", "each server would be left down")), after: None },
     Rule {
         step: "start",
         then: Some(("gate", "the next server would be stopped before this one is back")),
+        after: None,
+    },
+    Rule {
+        step: "reload",
+        then: Some(("gate", "the next server would reload before this one has shown that it is well")),
         after: None,
     },
     Rule { step: "gate", then: None, after: None },
@@ -136,6 +141,7 @@ mod tests {
         check("stop, start, gate, settle", &[]);
         check("stop, start, gate", &[]);
         check("start, gate", &[]);
+        check("reload, gate, settle", &[]);
         check("gate, settle", &[]);
         check("gate", &[]);
     }
