@@ -6,7 +6,9 @@ use jiff::Timestamp;
 use super::{
     conf::value::get,
     diagnosis::{
-        Context, Purpose, diagnose,
+        Context, Purpose,
+        catalogue::page,
+        diagnose,
         evidence::Archive,
         files::Certificate,
         settings::{self, Settings},
@@ -65,7 +67,7 @@ pub fn tls_listeners(archive: &Archive) -> Result<Vec<TlsListener>, String> {
 }
 
 /// Why a server must not be told to reload what is on disk: none where all of it was tested and is good, by the rules that
-/// judge a restart too. What it is that the operator consents to is in `allow`, by code.
+/// judge a restart too. What the operator consents to is in `allow`, by name.
 pub fn unusable(archive: &Archive, allow: &[String]) -> Vec<String> {
     let mut why = Vec::new();
     match &archive.config_test {
@@ -85,7 +87,8 @@ pub fn unusable(archive: &Archive, allow: &[String]) -> Vec<String> {
         return why;
     }
     let judged = diagnose(archive, &Context { purpose: Purpose::Preflight, ..Context::default() });
-    let blocking = judged.blocking().filter(|finding| !allow.contains(&format!("preflight:{}", finding.code)));
+    let consented = |code: &str| page(code).is_some_and(|page| allow.iter().any(|name| name == page.consent));
+    let blocking = judged.blocking().filter(|finding| !consented(&finding.code));
     why.extend(blocking.map(|finding| format!("{} [{}]", finding.title, finding.code)));
     why.extend(judged.unknown);
     why.extend(tls_listeners(archive).err());
@@ -287,7 +290,8 @@ mod tests {
         let listeners = tls_listeners(&archive).unwrap();
         let kinds: Vec<_> = listeners.iter().map(|one| one.listener.kind).collect();
         assert_eq!(kinds, [ListenerKind::Route]);
-        let shows = |certificate: Seen<Certificate>| vec![Shown { listener: listeners[0].listener.clone(), certificate }];
+        let shows =
+            |certificate: Seen<Certificate>| vec![Shown { listener: listeners[0].listener.clone(), certificate }];
         let same = shows(Ok(listeners[0].certificate.clone()));
         // By then its log says nothing new.
         let told = told(1_000_000);

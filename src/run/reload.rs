@@ -47,8 +47,7 @@ pub(super) async fn reload<F: Fleet>(
 ) -> Result<String, Stop> {
     let fleet = roller.fleet;
     let host = passage.host.clone();
-    let seeing =
-        async { tokio::join!(fleet.collect(&host, None, COLLECT_TIMEOUT), fleet.look(&host, LOOK_TIMEOUT)) };
+    let seeing = async { tokio::join!(fleet.collect(&host, None, COLLECT_TIMEOUT), fleet.look(&host, LOOK_TIMEOUT)) };
     let (archive, look) = roller.attend(seeing).await?;
     let why = reload::unusable(&archive, &roller.run.plan.policy.allow);
     if !why.is_empty() {
