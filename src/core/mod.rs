@@ -9,6 +9,7 @@ pub mod event;
 pub mod gate;
 pub mod halt;
 pub mod health;
+pub mod install;
 pub mod listeners;
 pub mod lock;
 pub mod notable;

@@ -6,7 +6,7 @@
 pub mod live;
 pub mod sim;
 
-use std::{future::Future, time::Duration};
+use std::{fmt, future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
@@ -14,6 +14,7 @@ use crate::core::{
     diagnosis::evidence::Archive,
     drain::{Attached, StepDown},
     gate::{Look, Measure},
+    install::{Kept, Placement, StandIn},
     listeners::{Listener, Shown},
     lock::{Claim, HostLock, LockRefusal},
     own_step::Place,
@@ -77,7 +78,26 @@ pub trait Fleet: Send + Sync {
     /// was rebooted since.
     fn record(&self, host: &str, id: &str, timeout: Duration) -> impl Future<Output = Seen<Option<Changed>>> + Send;
 
-    /// Removes the records of a run's changes from all hosts; the failures, by host.
+    /// Has the content of a file ready on the host, under its digest, in a directory of the run that only root (or the login
+    /// user, without `become`) can enter; nothing else is touched. Where it is staged already nothing is sent.
+    ///
+    /// # Errors
+    /// The host can't be reached, has no room, or has something else after it than `sha256` says. Where the lock is not ours
+    /// the host refuses: a failure of kind [`Fenced`](crate::core::view::FailureKind::Fenced).
+    fn stage(
+        &self,
+        host: &str,
+        run: &str,
+        sha256: &str,
+        content: &Content,
+        limit: Duration,
+    ) -> impl Future<Output = Seen<()>> + Send;
+
+    /// The sha256 of the file at a path of the host, a link followed; none where nothing is there.
+    fn digest(&self, host: &str, path: &str, timeout: Duration) -> impl Future<Output = Seen<Option<String>>> + Send;
+
+    /// Removes the records of a run's changes from all hosts, and what it staged there; the failures, by host. What it kept of
+    /// the files that it replaced stays for a week, for a rollback.
     fn clear(&self, run: &str, timeout: Duration) -> impl Future<Output = Vec<(String, Failure)>> + Send;
 
     /// Takes the cluster's lock on a majority of its hosts. From then on changes carry its token.
@@ -127,6 +147,10 @@ pub trait Fleet: Send + Sync {
     /// known. What can't be gathered is a failure in the archive; the call itself can't fail.
     fn collect(&self, host: &str, since: Option<Timestamp>, timeout: Duration) -> impl Future<Output = Archive> + Send;
 
+    /// The same with a file of a run in the place of one of the server's own: it stands beside that one, with its owner and
+    /// mode, for as long as this takes.
+    fn prove(&self, host: &str, with: &StandIn, timeout: Duration) -> impl Future<Output = Archive> + Send;
+
     /// How far a server is that recovers its store; empty where nothing can be seen.
     fn recovery(&self, host: &str, timeout: Duration) -> impl Future<Output = Vec<Measure>> + Send;
 }
@@ -152,6 +176,31 @@ pub struct Ended {
 impl Ended {
     /// As `timeout(1)` has it.
     pub const TIMED_OUT: i32 = 124;
+}
+
+/// Where the content of a file comes from.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Content {
+    /// A file here.
+    File(PathBuf),
+    /// What was made here.
+    Bytes(Arc<[u8]>),
+    /// A file that is on the host.
+    OnHost(String),
+    /// It has been staged before, and there is nothing to stage it from.
+    Staged,
+}
+
+/// Without what was made here: it may have secrets.
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "File({})", path.display()),
+            Self::Bytes(bytes) => write!(f, "Bytes({} bytes)", bytes.len()),
+            Self::OnHost(path) => write!(f, "OnHost({path})"),
+            Self::Staged => write!(f, "Staged"),
+        }
+    }
 }
 
 /// A change to one host.
@@ -184,6 +233,18 @@ pub enum Action {
         /// With the privileges that changes have; otherwise as the login user.
         privileged: bool,
     },
+    /// Put a staged file in its place. What stands there is kept first, once a run and place. In place already: nothing is done.
+    /// The new file is written whole beside it and renamed over it; a link is replaced, and what it leads to left alone.
+    Place(Placement),
+    /// Put back what a run has kept of a place, a link as a link; where nothing stood, nothing stands again.
+    PutBack(Kept),
+}
+
+impl Action {
+    /// Whether doing it again is doing nothing.
+    pub fn is_idempotent(&self) -> bool {
+        matches!(self, Self::Place(_) | Self::PutBack(_))
+    }
 }
 
 /// How far a change is.

@@ -393,6 +393,8 @@ async fn asked_again<F: Fleet>(
         }
         // Its manager has started it at the boot: whether that went well is for the gate, and not to be tried again.
         Action::Start => !rebooted || service.phase == Phase::Stopped,
+        // Whatever became of it: again is no harm.
+        Action::Place(_) | Action::PutBack(_) => true,
         // It may have taken effect before the boot, or be what caused it.
         Action::Run { .. } => !rebooted,
         // Done twice it does what it does once.

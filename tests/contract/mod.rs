@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use rollgate::{
     core::{
+        diagnosis::evidence::Archive,
         gate::{Baseline, Gate, Verdict},
+        install::{Placement, Role, StandIn},
         lock::Claim,
         view::{FailureKind, Phase, View},
     },
-    fleet::{Action, Change, Changed, Fleet},
+    fleet::{Action, Change, Changed, Content, Fleet},
 };
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -69,6 +71,81 @@ pub async fn holds<F: Fleet>(fleet: &F, hosts: &[String], run: &str) {
     assert!(fleet.locks(TIMEOUT).await.iter().all(|(_, lock)| lock.as_ref().is_ok_and(|lock| lock.claim.is_none())));
     for other in &hosts[1..] {
         assert_eq!(id(&view, other), id(&after, other), "nobody touched {other}");
+    }
+}
+
+/// Puts a file in place of the program of `hosts[0]` and back again, without a restart. `content` is a program whose digest
+/// is `sha256`, and whose version `version`.
+pub async fn places_files<F: Fleet>(fleet: &F, host: &str, run: &str, program: (Content, &str, &str)) {
+    let (content, sha256, version) = program;
+    let to = "/usr/local/bin/nats-server";
+    let limit = Duration::from_secs(60);
+    let before = fleet.digest(host, to, TIMEOUT).await.expect("a digest").expect("a program");
+    assert_ne!(before, sha256, "another program is to be put in place");
+    assert_eq!(fleet.digest(host, "/nowhere/at/all", TIMEOUT).await, Ok(None));
+    let refused = fleet.stage(host, run, sha256, &content, limit).await.expect_err("the lock is not ours");
+    assert_eq!(refused.kind, FailureKind::Fenced, "{refused}");
+    fleet.lock(&claim(run), TIMEOUT).await.expect("the lock");
+    let missing = fleet.stage(host, run, sha256, &Content::Staged, limit).await.expect_err("nothing is staged");
+    assert_eq!(missing.kind, FailureKind::Command, "{missing}");
+    let place = |run: &str| Placement::new(run, to, sha256);
+    let act = |what: Action, id: &str| Change { id: format!("{run}-{host}-{id}"), what, limit, boot: None };
+    failed(fleet, host, &act(Action::Place(place(run)), "place-1")).await;
+    for content in [&content, &Content::Staged] {
+        fleet.stage(host, run, sha256, content, limit).await.expect("staged");
+    }
+    assert_eq!(fleet.digest(host, to, TIMEOUT).await, Ok(Some(before.clone())), "staging touches nothing");
+
+    // Tried beside the one that it stands in for, which stays as it is.
+    let stand_in = |sha256: Option<&str>| StandIn {
+        run: run.into(),
+        sha256: sha256.map(str::to_owned),
+        to: to.into(),
+        role: Role::Program,
+    };
+    let tried = |archive: Archive| archive.binary.map(|binary| (binary.path, binary.version)).expect("a program");
+    let seen = tried(fleet.prove(host, &stand_in(Some(sha256)), limit).await);
+    assert_eq!(seen, (stand_in(None).beside(), Some(format!("v{version}"))));
+    let archive = fleet.prove(host, &stand_in(None), limit).await;
+    assert!(archive.gaps.iter().any(|gap| gap.what == "stand-in"), "nothing was kept yet: {:?}", archive.gaps);
+    assert_eq!(fleet.digest(host, &stand_in(None).beside(), TIMEOUT).await, Ok(None));
+
+    // Twice under different ids: what is kept is what stood there first.
+    settled(fleet, host, &act(Action::Place(place(run)), "place-2")).await;
+    settled(fleet, host, &act(Action::Place(place(run)), "place-3")).await;
+    assert_eq!(fleet.digest(host, to, TIMEOUT).await, Ok(Some(sha256.to_owned())));
+    let kept = tried(fleet.prove(host, &stand_in(None), limit).await);
+    assert_ne!(kept.1, Some(format!("v{version}")), "{kept:?}");
+    assert!(fleet.clear(run, TIMEOUT).await.is_empty());
+    let gone = fleet.stage(host, run, sha256, &Content::Staged, limit).await;
+    assert_eq!(gone.expect_err("what was staged is removed").kind, FailureKind::Command);
+    for id in ["back-1", "back-2"] {
+        settled(fleet, host, &act(Action::PutBack(place(run).kept()), id)).await;
+        assert_eq!(fleet.digest(host, to, TIMEOUT).await, Ok(Some(before.clone())), "what was kept is there again");
+    }
+    let another = act(Action::PutBack(place("another").kept()), "back-3");
+    failed(fleet, host, &another).await;
+
+    // Where nothing stood, nothing stands again.
+    let new = Placement { mode: Some("600".into()), ..Placement::new(run, "/var/tmp/contract", sha256) };
+    fleet.stage(host, run, sha256, &content, limit).await.expect("staged");
+    settled(fleet, host, &act(Action::Place(new.clone()), "new-1")).await;
+    assert_eq!(fleet.digest(host, &new.to, TIMEOUT).await, Ok(Some(sha256.to_owned())));
+    settled(fleet, host, &act(Action::PutBack(new.kept()), "new-2")).await;
+    assert_eq!(fleet.digest(host, &new.to, TIMEOUT).await, Ok(None));
+    fleet.clear(run, TIMEOUT).await;
+    fleet.release(TIMEOUT).await;
+}
+
+/// Asks until the change has ended, which it must badly.
+async fn failed<F: Fleet>(fleet: &F, host: &str, change: &Change) {
+    let began = tokio::time::Instant::now();
+    loop {
+        match fleet.change(host, change, TIMEOUT).await {
+            Ok(Changed::Ended { status, .. }) => break assert_ne!(status, 0, "{}", change.id),
+            Ok(Changed::Running) | Err(_) => assert!(began.elapsed() < WIDE, "{} never ends", change.id),
+            other => panic!("{}: {other:?}", change.id),
+        }
     }
 }
 

@@ -2,10 +2,14 @@
 
 use std::{env, path::Path};
 
-use rollgate::{config::Inventory, fleet::live::Live};
+use rollgate::{
+    config::Inventory,
+    core::install::sha256,
+    fleet::{Content, live::Live},
+};
 use serde_json::Value;
 
-use crate::harness::{Lab, Options};
+use crate::harness::{Lab, Options, binaries};
 
 #[path = "../contract/mod.rs"]
 mod fleets;
@@ -24,9 +28,20 @@ fn real_hosts_keep_the_contract() {
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && said.contains("contract kept"), "{said}");
     // One unit for the stop and one for the start, however often they were asked for.
-    assert_eq!(lab.changes("h1"), 2);
+    let of_contract =
+        lab.root("h1", "journalctl -o cat --no-pager _PID=1 | grep -c '^Started rollgate-contract-' || true");
+    assert_eq!(of_contract.trim(), "2");
     assert_eq!(lab.stops_and_starts("h1"), (1, 2));
     assert_eq!(lab.stops_and_starts("h2"), (0, 1));
+    // A link came back as one, and what it leads to was never touched; nothing lies about.
+    for host in ["h1", "h2"] {
+        let found = lab.root(
+            host,
+            "readlink /usr/local/bin/nats-server; /usr/local/bin/nats-server --version; ls -A /usr/local/bin /var/tmp",
+        );
+        assert!(found.starts_with("/opt/nats/nats-server-2.15.1\nnats-server: v2.15.1\n"), "{host}: {found}");
+        assert!(!found.contains(".rollgate") && !found.contains("contract"), "{host}: {found}");
+    }
 }
 
 /// The same plan as `plan` makes, in a world of these servers; and the cluster itself is not touched.
@@ -71,6 +86,13 @@ fn inside() {
         let live = Live::new(cluster).await.expect("hosts");
         fleets::holds(&live, &hosts, "contract").await;
         fleets::refuses_strangers(&live).await;
+        let older = binaries().expect("programs").into_iter().find(|path| path.ends_with("nats-server-2.14.6"));
+        let path = older.expect("2.14.6");
+        let digest = sha256(&std::fs::read(&path).expect("a program"));
+        // From here, and from what is on the host.
+        fleets::places_files(&live, &hosts[0], "c2", (Content::File(path), &digest, "2.14.6")).await;
+        let there = Content::OnHost("/opt/nats/nats-server-2.14.6".into());
+        fleets::places_files(&live, &hosts[1], "c3", (there, &digest, "2.14.6")).await;
     });
     println!("contract kept");
 }

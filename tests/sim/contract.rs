@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use rollgate::fleet::sim::{Sim, Topology, World};
+use rollgate::fleet::{
+    Content,
+    sim::{Sim, Topology, World, program},
+};
 
 #[path = "../contract/mod.rs"]
 mod fleets;
@@ -19,6 +22,9 @@ fn the_simulator_keeps_the_contract() {
             fleets::holds(&sim, &topology.hosts(), "c1").await;
             fleets::refuses_strangers(&sim).await;
             assert_eq!(sim.world().effects().len(), 2, "one stop and one start");
+            let digest = program("2.14.6");
+            let content = Content::File("nats-server".into());
+            fleets::places_files(&sim, &topology.hosts()[0], "c2", (content, &digest, "2.14.6")).await;
         });
     }
 }

@@ -10,6 +10,7 @@ use rollgate::{
         drain::{Attached, StepDown},
         event::Envelope,
         gate::{Look, Measure},
+        install::StandIn,
         listeners::{Listener, Shown},
         lock::{Claim, HostLock, LockRefusal},
         own_step::Place,
@@ -17,7 +18,7 @@ use rollgate::{
         view::{Failure, NextStart, Phase, Seen, ServiceState, StopSignal, View},
     },
     fleet::{
-        Change, Changed, Command, Ended, Fleet,
+        Change, Changed, Command, Content, Ended, Fleet,
         sim::{AssetSpec, Promise, Sim, Topology},
     },
     journal::Sink,
@@ -195,6 +196,18 @@ impl Fleet for Blind {
 
     async fn record(&self, host: &str, id: &str, timeout: Duration) -> Seen<Option<Changed>> {
         self.inner.record(host, id, timeout).await
+    }
+
+    async fn stage(&self, host: &str, run: &str, sha256: &str, content: &Content, limit: Duration) -> Seen<()> {
+        self.inner.stage(host, run, sha256, content, limit).await
+    }
+
+    async fn digest(&self, host: &str, path: &str, timeout: Duration) -> Seen<Option<String>> {
+        self.inner.digest(host, path, timeout).await
+    }
+
+    async fn prove(&self, host: &str, with: &StandIn, timeout: Duration) -> Archive {
+        self.inner.prove(host, with, timeout).await
     }
 
     async fn clear(&self, run: &str, timeout: Duration) -> Vec<(String, Failure)> {

@@ -78,7 +78,7 @@ pub fn kept(played: &Played) -> Result<(), String> {
         let what = match effect.what {
             Action::Stop => "stop",
             Action::Start => "start",
-            Action::Run { .. } | Action::Reload => &effect.id,
+            _ => &effect.id,
         };
         if !once.insert((effect.host.clone(), what.to_owned(), effect.boot)) {
             return Err(format!("{} was done again on {}", effect.id, effect.host));

@@ -17,6 +17,7 @@ use crate::{
             evidence::Archive,
             parse::{self, Asked},
         },
+        install::StandIn,
         view::{Failure, FailureKind},
     },
 };
@@ -26,10 +27,10 @@ const MARGIN: Duration = Duration::from_secs(3);
 
 impl Host {
     /// Gathers the evidence on this host in one round trip. `since` is the host's own clock at the start of the restart,
-    /// where known. What can't be gathered is a failure in the archive.
-    pub async fn collect(&self, since: Option<Timestamp>, limit: Duration) -> Archive {
+    /// where known; `with` stands in for one of the service's files. What can't be gathered is a failure in the archive.
+    pub async fn collect(&self, since: Option<Timestamp>, with: Option<&StandIn>, limit: Duration) -> Archive {
         let asked = asked(self.name(), Some(&self.inventory().server_name), since);
-        let target = Collected { service: Some(&self.inventory().service), ..Collected::default() };
+        let target = Collected { service: Some(&self.inventory().service), stand_in: with, ..Collected::default() };
         let remote = remote(&target, self.inventory().become_, since, limit);
         let output = self.run(&remote, limit).await;
         archive(asked, output)
@@ -80,7 +81,7 @@ async fn run_here(remote: &Remote, limit: Duration) -> Result<Output, Failure> {
     let mut child = command.spawn().map_err(broken)?;
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let ended = async {
-        let (_, stdout, stderr) = tokio::join!(ssh::write(stdin, remote.stdin()), ssh::read(stdout), ssh::read(stderr));
+        let (_, stdout, stderr) = tokio::join!(ssh::write(stdin, remote.input()), ssh::read(stdout), ssh::read(stderr));
         let status = child.wait().await.map_err(broken)?;
         Ok(Output { status: status.code(), stdout, stderr })
     };

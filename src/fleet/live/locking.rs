@@ -163,7 +163,7 @@ impl Live {
         }
     }
 
-    fn fence(&self, place: usize) -> Option<Fence> {
+    pub(super) fn fence(&self, place: usize) -> Option<Fence> {
         self.lease().as_ref().and_then(|lease| lease.fence(place))
     }
 

@@ -16,6 +16,7 @@ pub mod nats;
 mod relay;
 mod service;
 mod ssh;
+mod stage;
 mod system;
 mod tls;
 mod wire;
@@ -32,7 +33,7 @@ use lock::Lease;
 use nats::{AttachmentKind, SystemAccount, Target};
 use system::System;
 
-use super::{Change, Changed, Command, Ended, Fleet};
+use super::{Change, Changed, Command, Content, Ended, Fleet};
 use crate::{
     config::inventory::Cluster,
     core::{
@@ -40,6 +41,7 @@ use crate::{
         diagnosis::evidence::Archive,
         drain::{Attached, AttachedKind, StepDown},
         gate::{Look, Measure},
+        install::StandIn,
         listeners::{Listener, Shown},
         lock::{Claim, HostLock, LockRefusal},
         own_step::Place,
@@ -244,6 +246,14 @@ impl Fleet for Live {
         self.host(host)?.record(id, timeout).await
     }
 
+    async fn stage(&self, host: &str, run: &str, sha256: &str, content: &Content, limit: Duration) -> Seen<()> {
+        self.fenced_stage(host, (run, sha256), content, limit).await
+    }
+
+    async fn digest(&self, host: &str, path: &str, timeout: Duration) -> Seen<Option<String>> {
+        self.host(host)?.digest(path, timeout).await
+    }
+
     async fn clear(&self, run: &str, timeout: Duration) -> Vec<(String, Failure)> {
         self.failures(|host| host.clear(run, timeout)).await
     }
@@ -316,7 +326,14 @@ impl Fleet for Live {
 
     async fn collect(&self, host: &str, since: Option<Timestamp>, timeout: Duration) -> Archive {
         match self.host(host) {
-            Ok(target) => target.collect(since, timeout).await,
+            Ok(target) => target.collect(since, None, timeout).await,
+            Err(failure) => Archive::unknown(host, self.now(), &failure),
+        }
+    }
+
+    async fn prove(&self, host: &str, with: &StandIn, timeout: Duration) -> Archive {
+        match self.host(host) {
+            Ok(target) => target.collect(None, Some(with), timeout).await,
             Err(failure) => Archive::unknown(host, self.now(), &failure),
         }
     }

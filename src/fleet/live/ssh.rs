@@ -23,6 +23,7 @@ use crate::{
         scrub::scrub,
         view::{Failure, FailureKind},
     },
+    fleet::Content,
 };
 
 /// Commands at once on one connection: sshd's default `MaxSessions` is 10, and a port forward takes one too.
@@ -140,11 +141,11 @@ impl Connection {
         let _channel = self.channels.acquire().await;
         let argv = remote.argv();
         let mut command: OwningCommand<Arc<Session>> = Arc::clone(session).arc_command(argv[0].clone());
-        let input = if remote.stdin().is_some() { Stdio::piped() } else { Stdio::null() };
+        let input = if remote.input().is_some() { Stdio::piped() } else { Stdio::null() };
         command.args(&argv[1..]).stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().await.map_err(|error| lost(&error))?;
         let (stdin, stdout, stderr) = (child.stdin().take(), child.stdout().take(), child.stderr().take());
-        let (_, stdout, stderr) = tokio::join!(write(stdin, remote.stdin()), read(stdout), read(stderr));
+        let (_, stdout, stderr) = tokio::join!(write(stdin, remote.input()), read(stdout), read(stderr));
         let status = match child.wait().await {
             Ok(status) => status.code(),
             // The multiplexer reports 127 as an error of its own (openssh, `native_mux_impl/child.rs`).
@@ -220,12 +221,22 @@ fn builder(ssh: &Ssh, directory: &Path) -> SessionBuilder {
     builder
 }
 
-/// Writes all of it and closes the stream. A command that ends without reading says why in its status.
-pub async fn write(stream: Option<impl AsyncWrite + Unpin>, text: Option<&str>) {
-    if let (Some(mut stream), Some(text)) = (stream, text) {
-        let _ = stream.write_all(text.as_bytes()).await;
-        let _ = stream.shutdown().await;
+/// Writes all of it and closes the stream. A command that ends without reading says why in its status; what it read of a file
+/// that can't be read here has another digest than it should.
+pub async fn write(stream: Option<impl AsyncWrite + Unpin>, input: Option<&Content>) {
+    let Some(mut stream) = stream else { return };
+    match input {
+        Some(Content::Bytes(bytes)) => {
+            let _ = stream.write_all(bytes).await;
+        }
+        Some(Content::File(path)) => {
+            if let Ok(mut file) = tokio::fs::File::open(path).await {
+                let _ = tokio::io::copy(&mut file, &mut stream).await;
+            }
+        }
+        Some(Content::OnHost(_) | Content::Staged) | None => {}
     }
+    let _ = stream.shutdown().await;
 }
 
 /// Reads to the end, and keeps the first part.

@@ -12,7 +12,7 @@ use crate::core::{
     view::Exit,
 };
 
-const PROGRAM: &str = "/usr/local/bin/nats-server";
+pub(super) const PROGRAM: &str = "/usr/local/bin/nats-server";
 const CONF: &str = "/etc/nats/nats-server.conf";
 const UNIT: &str = "nats-server.service";
 
@@ -72,7 +72,7 @@ impl World {
                 executable: Some(true),
                 arch: Some("x86_64".into()),
                 size: Some(17_000_000),
-                version: Some(format!("v{}", entry.version)),
+                version: Some(format!("v{}", entry.files.version())),
                 said: None,
             }),
             config: Ok(self.config(server)),

@@ -60,8 +60,17 @@ impl World {
         }
         let stops = change.what == Action::Stop;
         let missing = self.servers[host].unit.phase == Phase::Missing;
-        let refused = missing || (stops && self.servers[host].at_stop.contains(&StopFault::Refused));
+        let files = match &change.what {
+            Action::Place(placement) => self.servers[host].files.place(placement),
+            Action::PutBack(kept) => self.servers[host].files.put_back(kept),
+            _ => "",
+        };
+        let of_service = matches!(change.what, Action::Stop | Action::Start);
+        let missing = missing && of_service;
+        let refused =
+            missing || (stops && self.servers[host].at_stop.contains(&StopFault::Refused)) || !files.is_empty();
         let output = match (missing, refused) {
+            _ if !files.is_empty() => files,
             (true, _) => "Unit nats-server.service not found.",
             (_, true) => "Failed to stop nats-server.service: Connection timed out",
             _ => "",
@@ -91,6 +100,8 @@ impl World {
             // The operator's commands are not known here: they end well, and do nothing.
             Action::Run { .. } => {}
             Action::Reload => self.reloads(host),
+            // Done: it is on the disk in one instant.
+            Action::Place(_) | Action::PutBack(_) => {}
         }
         self.after(job, Happening::ChangeEnds { server: host, boot, request: number });
     }

@@ -20,13 +20,14 @@ use crate::{
         diagnosis::evidence::Archive,
         drain::{Attached, AttachedKind, StepDown},
         gate::{Look, Measure},
+        install::StandIn,
         listeners::{Listener, Shown},
         lock::{Claim, HostLock, LockRefusal},
         own_step::Place,
         view::{Failure, FailureKind, Seen, ServerView, ServiceState, View},
     },
     fleet::{
-        Change, Changed, Command, Ended, Fleet,
+        Change, Changed, Command, Content, Ended, Fleet,
         live::lock::{Lease, fenced},
     },
 };
@@ -354,6 +355,16 @@ impl Fleet for Sim {
         seen
     }
 
+    async fn stage(&self, host: &str, run: &str, sha256: &str, content: &Content, limit: Duration) -> Seen<()> {
+        self.alive().await;
+        self.stage_on(self.place(host)?, run, sha256, content, limit).await
+    }
+
+    async fn digest(&self, host: &str, path: &str, timeout: Duration) -> Seen<Option<String>> {
+        self.alive().await;
+        self.digest_on(self.place(host)?, path, timeout).await
+    }
+
     async fn clear(&self, run: &str, timeout: Duration) -> Vec<(String, Failure)> {
         self.alive().await;
         let mut failures = Vec::new();
@@ -361,7 +372,10 @@ impl Fleet for Sim {
             let mut world = self.world();
             for server in 0..world.servers.len() {
                 match world.reachable(server) {
-                    Ok(()) => world.servers[server].changes.retain(|id, _| !id.starts_with(&format!("{run}-"))),
+                    Ok(()) => {
+                        world.servers[server].changes.retain(|id, _| !id.starts_with(&format!("{run}-")));
+                        world.servers[server].files.clear(run);
+                    }
                     Err(failure) => failures.push((world.servers[server].host.clone(), failure)),
                 }
             }
@@ -454,6 +468,14 @@ impl Fleet for Sim {
             }
             Ok(world.archive(server, self.clock))
         });
+        let away = archive.as_ref().is_err_and(|failure| failure.kind.is_unreachable());
+        sleep(if away { timeout } else { Duration::from_millis(200) }).await;
+        archive.unwrap_or_else(|failure| Archive::unknown(host, self.now(), &failure))
+    }
+
+    async fn prove(&self, host: &str, with: &StandIn, timeout: Duration) -> Archive {
+        self.alive().await;
+        let archive = self.place(host).and_then(|server| self.proven(server, self.clock, with));
         let away = archive.as_ref().is_err_and(|failure| failure.kind.is_unreachable());
         sleep(if away { timeout } else { Duration::from_millis(200) }).await;
         archive.unwrap_or_else(|failure| Archive::unknown(host, self.now(), &failure))

@@ -15,6 +15,7 @@ impl World {
         let (now, opens) = (self.now, self.rng.u64(times::MONITOR_OPENS));
         let entry = &mut self.servers[server];
         entry.incarnation += 1;
+        entry.version = entry.files.version().to_owned();
         entry.wrong_since = None;
         let incarnation = entry.incarnation;
         entry.unit.phase = Phase::Running;

@@ -11,6 +11,7 @@
 mod archive;
 mod change;
 mod fault;
+mod files;
 mod fleet;
 mod group;
 mod life;
@@ -26,6 +27,7 @@ mod topology;
 mod world;
 
 pub use fault::{Fault, NoFault, What};
+pub use files::program;
 pub use fleet::Sim;
 pub use oracle::{Breach, Effect, Promise};
 pub use topology::{AssetSpec, ServerSpec, Topology};

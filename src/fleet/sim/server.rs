@@ -6,6 +6,7 @@ use crate::core::view::{Exit, Phase};
 
 use super::{
     fault::{StartFault, StopFault},
+    files::Files,
     link::Link,
     locking::Kept,
     times::Ms,
@@ -20,7 +21,9 @@ pub(super) struct Server {
     /// The configured server name.
     pub(super) name: String,
     pub(super) zone: Option<String>,
+    /// The version of its last process.
     pub(super) version: String,
+    pub(super) files: Files,
     pub(super) recovery: Option<Ms>,
     /// None while the host is off.
     pub(super) boot: Option<u32>,
@@ -133,6 +136,7 @@ impl Server {
             name: spec.name().to_owned(),
             zone: spec.zone.clone(),
             version: spec.version.clone(),
+            files: Files::with_program(&spec.version),
             recovery: spec.recovery_ms,
             boot: Some(1),
             boots: 1,

@@ -198,7 +198,7 @@ impl World {
             stop_timeout_ms: Some(times::STOP_TIMEOUT),
             enabled: Some("enabled".into()),
             stop_signals: vec![StopSignal::LameDuck, StopSignal::Term],
-            next: NextStart { version: Some(entry.version.clone()), ..NextStart::default() },
+            next: NextStart { version: Some(entry.files.version().to_owned()), ..NextStart::default() },
             by_hand: format!("ssh {} sudo systemctl start nats-server", entry.host),
         })
     }

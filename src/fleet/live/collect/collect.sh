@@ -4,11 +4,14 @@
 # and probe_sh, the texts of the files beside this one, in front.
 #
 # $1 manager, $2 its unit or container, $3 since (seconds; 0: the last lines), $4 limit of one part in seconds,
-# $5 configuration and $6 program where not the unit's; $7 how many of the words after it are the status command, the
-# rest being the logs command.
+# $5 configuration and $6 program where not the unit's; $7 how many of the words after the next four are the status command,
+# the rest being the logs command. $8 program or config: which of the service's files $10, a file of the run $9 (a run's id and the
+# name there), stands in for, as $11 beside it; '' for none.
 # shellcheck disable=SC2154 # those four
-kind=$1 name=$2 since=$3 limit=$4 conf=$5 program=$6 status_words=$7
-shift 7
+kind=$1 name=$2 since=$3 limit=$4 conf=$5 program=$6 status_words=$7 role=$8 staged=$9
+shift 9
+place=$1 beside=$2
+shift 2
 LC_ALL=C
 export LC_ALL
 tab=$(printf '\t')
@@ -171,6 +174,19 @@ command_line() {
     *) if have "$program"; then program=$(command -v "$program"); fi ;;
   esac
   if [ -n "$conf" ]; then conf=$(absolute "$conf"); fi
+}
+
+# A file of the run beside the one that it stands in for, with that one's owner and mode, until this ends.
+stand_in() {
+  [ -n "$role" ] || return 0
+  if [ "$me" = 0 ]; then base=/var/lib/rollgate; else base=${XDG_STATE_HOME:-$HOME/.local/state}/rollgate; fi
+  trap 'rm -f "$beside"' EXIT
+  trap 'rm -f "$beside"; exit 1' HUP INT TERM
+  said=$(
+    # shellcheck disable=SC2046 # two words are meant
+    { cp "$base/stage/$staged" "$beside" && set -- $(stat -Lc '%u:%g %a' "$place") && { [ "$me" != 0 ] || chown "$1" "$beside"; } && chmod "$2" "$beside"; } 2>&1
+  ) || { gap 'stand-in' "$said"; return; }
+  if [ "$role" = program ]; then program=$beside; else conf=$beside; fi
 }
 
 absolute() {
@@ -556,6 +572,7 @@ collect() {
     *) own_command "$@" ;;
   esac
   command_line
+  stand_in
   targets='' paths='' log='' store=''
   if [ -n "$conf" ]; then
     # First of all that has secrets: scrub.awk learns from this what else to take out.

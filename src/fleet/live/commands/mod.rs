@@ -2,12 +2,14 @@
 //! never pasted into a script, they are its `$1`, `$2` … and openssh quotes them.
 
 mod lock;
+mod stage;
 #[cfg(test)]
 pub(crate) mod tests;
 
 use std::time::Duration;
 
 pub use lock::{Verb, lock};
+pub use stage::{digest as digest_at, stage};
 
 use super::lock::Fence;
 use crate::{
@@ -15,8 +17,11 @@ use crate::{
         digest,
         inventory::{Become, Service},
     },
-    core::scrub::scrub,
-    fleet::{Action, Change},
+    core::{
+        install::{Role, StandIn},
+        scrub::scrub,
+    },
+    fleet::{Action, Change, Content},
 };
 
 /// A POSIX sh script with its arguments.
@@ -26,17 +31,17 @@ pub struct Remote {
     script: &'static str,
     args: Vec<String>,
     root: bool,
-    stdin: Option<String>,
+    input: Option<Content>,
 }
 
 impl Remote {
     fn new(name: &'static str, script: &'static str, args: Vec<String>, root: bool) -> Self {
-        Self { name, script, args, root, stdin: None }
+        Self { name, script, args, root, input: None }
     }
 
     /// What it reads from standard input; nothing unless it says so.
-    pub fn stdin(&self) -> Option<&str> {
-        self.stdin.as_deref()
+    pub fn input(&self) -> Option<&Content> {
+        self.input.as_ref()
     }
 
     /// What it does, for messages.
@@ -140,7 +145,7 @@ pub fn record(id: &str, become_: Become) -> Remote {
     Remote::new("record of a change", RECORD, vec![id.to_owned()], become_ == Become::Sudo)
 }
 
-/// Removes the records of all changes of a run.
+/// Removes the records of all changes of a run, and what it staged. What it kept of the files that it replaced stays, for a rollback.
 pub fn clear(run: &str, become_: Become) -> Remote {
     Remote::new("removal of records", CLEAR, vec![run.to_owned()], become_ == Become::Sudo)
 }
@@ -161,6 +166,8 @@ fn action(service: &Service, become_: Become, change: &Change) -> Vec<String> {
             let environment = command.environment.iter().map(|(name, value)| format!("{name}={value}"));
             before.into_iter().chain(words(&["env"])).chain(environment).chain(command.argv.iter().cloned()).collect()
         }
+        (_, Action::Place(placement)) => stage::place(placement),
+        (_, Action::PutBack(kept)) => stage::put_back(kept),
         (Service::Systemd { unit }, Action::Stop) => words(&["systemctl", "stop", unit]),
         (Service::Systemd { unit }, Action::Reload) => words(&["sh", "-c", RELOAD, "rollgate", unit]),
         (Service::Docker { container }, Action::Reload) => words(&["docker", "kill", "--signal", "HUP", container]),
@@ -211,7 +218,7 @@ if [ -n "$in_boot" ] && [ "$now" != "$in_boot" ]; then
 fi
 mkdir -p "$dir" || exit 1
 rm -f "$dir/fenced"
-find "$base" -mindepth 1 -maxdepth 1 ! -name locks -mtime +7 -exec rm -rf {} + 2>/dev/null
+find "$base" -mindepth 1 -maxdepth 1 ! -name locks ! -name stage ! -name runs -mtime +7 -exec rm -rf {} + 2>/dev/null
 if [ ! -d "$dir/claim" ]; then
   {
     printf "SUDO_USER='%s'; export SUDO_USER\nset --" "${SUDO_USER:-}"
@@ -261,6 +268,11 @@ const CLEAR: &str = r#"
 if [ "$(id -u)" = 0 ]; then base=/run/rollgate; else base=${XDG_STATE_HOME:-$HOME/.local/state}/rollgate; fi
 for dir in "$base/$1"-* "/var/lib/rollgate/steps/$1"-*; do
  [ -e "$dir" ] || continue; rm -rf "$dir" || exit 1; done
+if [ "$(id -u)" = 0 ]; then staged=/var/lib/rollgate/stage/$1; else staged=$base/stage/$1; fi
+if [ -d "$staged" ]; then
+  find "$staged" -mindepth 1 -maxdepth 1 ! -name 'kept-*' -exec rm -rf {} + || exit 1
+  rmdir "$staged" 2>/dev/null
+fi
 echo cleared
 "#;
 
@@ -317,9 +329,16 @@ pub fn collect(target: &Collected<'_>, become_: Become, since: i64, limit: Durat
     let mut args = vec![if become_ == Become::Sudo { "sudo" } else { "none" }.to_owned(), whole.to_string()];
     args.extend([kind.into(), name.into(), since.to_string(), part.to_string()]);
     args.extend([word(target.config), word(target.program), status.len().to_string()]);
+    args.extend(match target.stand_in {
+        None => [""; 4].map(str::to_owned),
+        Some(with) => {
+            let role = if with.role == Role::Program { "program" } else { "config" };
+            [role.to_owned(), format!("{}/{}", with.run, with.name()), with.to.clone(), with.beside()]
+        }
+    });
     args.extend(status.into_iter().chain(logs));
     let remote = Remote::new("the collector", COLLECT, args, false);
-    Remote { stdin: Some(collector()), ..remote }
+    Remote { input: Some(Content::Bytes(collector().into_bytes().into())), ..remote }
 }
 
 /// What the collector looks at.
@@ -331,6 +350,8 @@ pub struct Collected<'a> {
     pub config: Option<&'a str>,
     /// The program, where it is not the service's.
     pub program: Option<&'a str>,
+    /// A file of a run that stands in for one of the service's.
+    pub stand_in: Option<&'a StandIn>,
 }
 
 /// Runs the collector as root where that is wanted and allowed, else as whoever this is: less is seen then, and it says so.

@@ -1,0 +1,160 @@
+//! Files of a simulated host that are put in place. Of a file only its digest is known.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use tokio::time::sleep;
+
+use super::{archive::PROGRAM, fleet::Sim, server::Server, world::World};
+use crate::{
+    core::{
+        diagnosis::evidence::{Archive, Gap},
+        install::{Kept, Placement, Role, StandIn},
+        view::{Failure, FailureKind, Seen},
+    },
+    fleet::{Content, live::lock::fenced},
+};
+
+/// The digest of nats-server's program of a version, in a simulation.
+pub fn program(version: &str) -> String {
+    format!("program-{version}")
+}
+
+/// The version of the program of that digest.
+fn version_of(digest: &str) -> Option<&str> {
+    digest.strip_prefix("program-")
+}
+
+/// What lies on a host's disk.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Files {
+    /// Digests by path.
+    at: BTreeMap<String, String>,
+    /// Runs with the digests that they staged.
+    staged: BTreeSet<(String, String)>,
+    /// What stood in a place before a run put a file there.
+    kept: BTreeMap<(String, String), Option<String>>,
+}
+
+impl Files {
+    pub(super) fn with_program(version: &str) -> Self {
+        Self { at: BTreeMap::from([(PROGRAM.to_owned(), program(version))]), ..Self::default() }
+    }
+
+    /// The version of the program that the next start runs.
+    pub(super) fn version(&self) -> &str {
+        self.at.get(PROGRAM).and_then(|digest| version_of(digest)).unwrap_or_default()
+    }
+
+    /// Puts a staged file in its place, or says why not.
+    pub(super) fn place(&mut self, placement: &Placement) -> &'static str {
+        let Placement { run, to, sha256, .. } = placement;
+        let before = self.at.get(to).cloned();
+        let there = before.as_ref() == Some(sha256);
+        if !there && !self.staged.contains(&(run.clone(), sha256.clone())) {
+            return "what was staged is not there any more";
+        }
+        self.kept.entry((run.clone(), to.clone())).or_insert(before);
+        self.at.insert(to.clone(), sha256.clone());
+        ""
+    }
+
+    /// Puts back what was kept, or says why not.
+    pub(super) fn put_back(&mut self, kept: &Kept) -> &'static str {
+        match self.kept.get(&(kept.run.clone(), kept.to.clone())) {
+            None => return "nothing was kept",
+            Some(None) => self.at.remove(&kept.to),
+            Some(Some(digest)) => self.at.insert(kept.to.clone(), digest.clone()),
+        };
+        ""
+    }
+
+    pub(super) fn clear(&mut self, run: &str) {
+        self.staged.retain(|(of, _)| of != run);
+    }
+
+    fn standing_in(&self, with: &StandIn) -> Option<String> {
+        match &with.sha256 {
+            Some(sha256) => self.staged.contains(&(with.run.clone(), sha256.clone())).then(|| sha256.clone()),
+            None => self.kept.get(&(with.run.clone(), with.to.clone()))?.clone(),
+        }
+    }
+}
+
+impl World {
+    /// What is gathered with a file of a run in the place of one of the server's.
+    fn archive_with(&self, server: usize, clock: i64, with: &StandIn) -> Archive {
+        let mut archive = self.archive(server, clock);
+        let stands = self.servers[server].files.standing_in(with);
+        if let (Some(digest), Role::Program, Ok(binary)) = (&stands, with.role, &mut archive.binary) {
+            binary.path = with.beside();
+            binary.version = version_of(digest).map(|version| format!("v{version}"));
+        }
+        if stands.is_none() {
+            archive.gaps.push(Gap { what: "stand-in".into(), why: "No such file or directory".into() });
+        }
+        archive
+    }
+}
+
+impl Sim {
+    pub(super) async fn stage_on(
+        &self,
+        server: usize,
+        run: &str,
+        sha256: &str,
+        content: &Content,
+        limit: Duration,
+    ) -> Seen<()> {
+        self.confirm_twice().await?;
+        self.travel(server).await;
+        let staged = {
+            let mut world = self.world();
+            let fence = self.fence(server).ok_or_else(|| fenced("the lock is not this run's"))?;
+            world.reachable(server).and_then(|()| {
+                if !world.lets_in(server, &fence) {
+                    return Err(fenced("the lock is not this run's"));
+                }
+                if !world.servers[server].sudo {
+                    return Err(Failure::new(FailureKind::Sudo, "sudo: a password is required (exit status 1)"));
+                }
+                let Server { files, .. } = &mut world.servers[server];
+                let key = (run.to_owned(), sha256.to_owned());
+                if *content == Content::Staged && !files.staged.contains(&key) {
+                    return Err(Failure::new(FailureKind::Command, "it is not staged on the host"));
+                }
+                files.staged.insert(key);
+                Ok(())
+            })
+        };
+        let away = staged.as_ref().is_err_and(|failure| failure.kind.is_unreachable());
+        sleep(if away { limit } else { Duration::from_millis(200) }).await;
+        staged
+    }
+
+    pub(super) async fn digest_on(&self, server: usize, path: &str, timeout: Duration) -> Seen<Option<String>> {
+        self.travel(server).await;
+        let seen = {
+            let world = self.world();
+            world.reachable(server).map(|()| world.servers[server].files.at.get(path).cloned())
+        };
+        if seen.is_err() {
+            sleep(timeout).await;
+        } else {
+            self.travel(server).await;
+        }
+        seen
+    }
+
+    /// See [`Fleet::prove`](crate::fleet::Fleet::prove).
+    pub(super) fn proven(&self, server: usize, clock: i64, with: &StandIn) -> Seen<Archive> {
+        let world = self.world();
+        world.reachable(server)?;
+        if !world.servers[server].sudo {
+            return Err(Failure::new(FailureKind::Sudo, "sudo: a password is required (exit status 1)"));
+        }
+        Ok(world.archive_with(server, clock, with))
+    }
+}
