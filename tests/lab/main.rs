@@ -33,5 +33,6 @@ mod reload;
 mod safety;
 mod signals;
 mod traps;
+mod versions;
 mod watched;
 mod ways;
