@@ -16,6 +16,7 @@ pub mod rehearse;
 mod reload;
 mod resume;
 mod roll;
+mod safe_point;
 pub mod shutdown;
 mod told;
 mod turn;
