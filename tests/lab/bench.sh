@@ -47,6 +47,4 @@ for part in "${parts[@]}"; do
     *) echo "usage: bench.sh [idle|causes|load|crash]..." >&2 && exit 2 ;;
   esac
 done
-# simulated rolls and clusters, without a lab
-cargo run --quiet --release --example simbench || missed=1
 exit $missed
