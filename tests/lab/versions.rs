@@ -15,6 +15,11 @@ fn plan(lab: &Lab, inventory: &str) -> Ended {
     lab.rollgate(&["plan", &now, "-i", inventory])
 }
 
+/// A young cluster elects, and on a loaded machine a replica is current only after more than half a minute.
+fn settled(lab: &Lab, inventory: &str) {
+    until("the cluster has settled", || lab.rollgate(&["plan", "-i", inventory]).status.code() == Some(0));
+}
+
 #[track_caller]
 fn objects(plan: &Ended, texts: &[&str]) {
     plan.exits(3);
@@ -46,8 +51,7 @@ fn atomic_stream(lab: &Lab) {
 fn a_program_that_others_or_the_data_can_t_stand() {
     let Some(lab) = Lab::up(Options { nats: "2.12.8", ..Options::default() }) else { return };
     let inventory = with_system_account(&lab);
-    // The default waits until a young cluster has elected.
-    lab.rollgate(&["plan", "-i", &inventory]).exits(0);
+    settled(&lab, &inventory);
     atomic_stream(&lab);
     until("all is well", || plan(&lab, &inventory).status.code() == Some(0));
 
@@ -65,7 +69,7 @@ fn a_program_that_others_or_the_data_can_t_stand() {
 fn a_route_pool_of_another_size() {
     let Some(lab) = Lab::up(Options { nats: "2.10.26", ..Options::default() }) else { return };
     let inventory = with_system_account(&lab);
-    lab.rollgate(&["plan", "-i", &inventory]).exits(0);
+    settled(&lab, &inventory);
     let conf = lab.root("h3", "cat /etc/nats/nats-server.conf");
     let pool = conf.replacen("cluster {", "cluster {\n  pool_size: 5", 1);
     assert_ne!(conf, pool, "the lab's configuration has another form");
