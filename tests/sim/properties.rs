@@ -207,7 +207,8 @@ fn a_reload_stops_nothing() {
                     ));
                 }
             }
-        } else if setup.faults.is_empty() && played.end().starts_with("halted") {
+        // Of two servers none can be spared: that is refused at once, and after a death it is a halt.
+        } else if setup.faults.is_empty() && setup.topology.hosts().len() > 2 && played.end().starts_with("halted") {
             return Err(format!("nothing was wrong, and {}", played.end()));
         }
         Ok(played.end().split(' ').next().unwrap_or_default().to_owned())
