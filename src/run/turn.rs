@@ -79,6 +79,8 @@ pub(super) struct Passage {
     pub(super) killed: Option<ServiceState>,
     /// Another controller began the turn.
     left: bool,
+    /// The host was rebooted during the stop.
+    rebooted: bool,
 }
 
 impl Passage {
@@ -158,6 +160,7 @@ fn passage<F: Fleet>(
         listeners: Vec::new(),
         killed: None,
         left: false,
+        rebooted: false,
     }
 }
 
@@ -203,7 +206,8 @@ async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finis
                 let change = Change { id, what: Action::Stop, limit: stop.deadline, boot };
                 carry_out(roller, &mut passage, &change, "stop").await?;
                 let state = stopped(roller, &passage, step_began, stop.deadline).await?;
-                note = another_boot(&passage, &state).then(|| "the host was rebooted meanwhile".to_owned());
+                passage.rebooted = another_boot(&passage, &state);
+                note = passage.rebooted.then(|| "the host was rebooted meanwhile".to_owned());
                 // A process that was gone before is not one that this stop has killed, nor is one that went with its host.
                 let ours = passage.server_id.is_some() && note.is_none();
                 passage.killed = Some(state).filter(|state| ours && state.was_killed());
@@ -330,8 +334,8 @@ pub(super) async fn attempt<F: Fleet>(
     let fleet = roller.fleet;
     let begun = Instant::now();
     let mut contact = Contact::new();
-    // A turn that was left may have asked for it before.
-    let mut asked = passage.is_some_and(|passage| passage.left);
+    // A turn that was left may have asked for it before, and a boot starts what is enabled.
+    let mut asked = passage.is_some_and(|passage| passage.left || passage.rebooted);
     let cause = loop {
         let again = std::mem::replace(&mut asked, true);
         let may_begin = match passage {
