@@ -10,12 +10,9 @@ use std::{
 use async_nats::jetstream::kv::{Operation, UpdateErrorKind};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::{
-    task::AbortHandle,
-    time::{sleep, timeout},
-};
+use tokio::{task::AbortHandle, time::sleep};
 
-use super::{Mirror, MirrorError, REQUEST, Shared, words};
+use super::{Mirror, MirrorError, Shared};
 use crate::core::{
     lock::{BEAT, Claim, TTL},
     view::FailureKind,
@@ -188,14 +185,13 @@ impl Shared {
     async fn write_lease(&self, lease: &Lease, revision: u64) -> Result<bool, MirrorError> {
         let json = serde_json::to_vec(lease);
         let value = json.map_err(|error| self.unusable(FailureKind::Protocol, error.to_string()))?;
-        match timeout(REQUEST, self.store.update(self.keys.lease(), value.into(), revision)).await {
-            Ok(Ok(revision)) => {
+        match self.answer(self.store.update(self.keys.lease(), value.into(), revision)).await? {
+            Ok(revision) => {
                 self.held().lease = Some((lease.clone(), revision));
                 Ok(true)
             }
-            Ok(Err(error)) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(false),
-            Ok(Err(error)) => Err(self.unusable(FailureKind::Unreachable, words(&error))),
-            Err(_) => Err(self.unusable(FailureKind::Timeout, "no answer in time")),
+            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(false),
+            Err(error) => Err(self.failed(&error)),
         }
     }
 

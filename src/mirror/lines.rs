@@ -3,11 +3,11 @@
 use async_nats::jetstream::kv::CreateErrorKind;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{MirrorError, REQUEST, Shared, words};
+use super::{MirrorError, Shared};
 use crate::core::view::FailureKind;
 
 /// Values asked for at once.
@@ -44,9 +44,9 @@ impl Shared {
             value.insert(0, LONG);
         }
         let key = self.keys.line(run, seq);
-        match timeout(REQUEST, self.store.create(&key, value.clone().into())).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) if error.kind() == CreateErrorKind::AlreadyExists => {
+        match self.answer(self.store.create(&key, value.clone().into())).await? {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => {
                 let there = self.ask(self.store.get(&key)).await?;
                 if there.as_deref() == Some(&value[..]) {
                     // An attempt before this one arrived, and its answer did not.
@@ -54,8 +54,7 @@ impl Shared {
                 }
                 Err(MirrorError::Taken { bucket: self.bucket.clone(), run: run.to_owned(), seq })
             }
-            Ok(Err(error)) => Err(self.unusable(FailureKind::Unreachable, words(&error))),
-            Err(_) => Err(self.unusable(FailureKind::Timeout, "no answer in time")),
+            Err(error) => Err(self.failed(&error)),
         }
     }
 

@@ -30,6 +30,7 @@ use tokio::{
 use crate::{
     config::inventory::Kv,
     core::{
+        causes,
         lock::Claim,
         view::{Failure, FailureKind, View},
     },
@@ -229,30 +230,21 @@ impl Shared {
 
     /// One request, and no longer than it may take.
     async fn ask<T, E: std::error::Error>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, MirrorError> {
-        match timeout(REQUEST, work).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(self.unusable(FailureKind::Unreachable, words(&error))),
-            Err(_) => Err(self.unusable(FailureKind::Timeout, "no answer in time")),
-        }
+        self.answer(work).await?.map_err(|error| self.failed(&error))
     }
-}
 
-/// An error with the causes that add something.
-fn words(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
+    /// The same where an error may be an answer.
+    async fn answer<T, E>(&self, work: impl Future<Output = Result<T, E>>) -> Result<Result<T, E>, MirrorError> {
+        timeout(REQUEST, work).await.map_err(|_| self.unusable(FailureKind::Timeout, "no answer in time"))
     }
-    text
+
+    fn failed(&self, error: &dyn std::error::Error) -> MirrorError {
+        self.unusable(FailureKind::Unreachable, causes(error))
+    }
 }
 
 fn unopened(bucket: &str, error: &jetstream::context::KeyValueError) -> MirrorError {
-    let text = words(error);
+    let text = causes(error);
     if text.contains("stream not found") {
         let why = format!("is not there; make it: nats kv add {bucket} --replicas 3");
         return MirrorError::Unfit { bucket: bucket.to_owned(), why };

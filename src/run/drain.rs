@@ -108,8 +108,8 @@ async fn step_down<F: Fleet>(fleet: &F, leaders: Vec<StepDown>) -> Vec<Result<()
     results
 }
 
-/// Waits until the server leads nothing that another could; returns how many it still leads, none where nobody told. One that stepped down may be
-/// elected again (4 of 140, seen on 2.11.11), and is asked again.
+/// Waits until the server leads nothing that another could; returns how many it still leads, none where nobody told. One that
+/// stepped down may be elected again (4 of 140, seen on 2.11.11), and is asked again.
 async fn confirm<F: Fleet>(fleet: &F, server: &str, version: &str) -> Option<usize> {
     let until = Instant::now() + CONFIRM_FOR;
     let mut ask_again = Instant::now() + ASK_AGAIN_AFTER;

@@ -13,6 +13,7 @@ pub(crate) mod tests;
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use baseline::{Attachments, Baseline};
@@ -21,7 +22,7 @@ pub use pace::{Measure, Moves, Moving, Pace, Patience};
 
 use super::{
     halt::Cause,
-    view::{Peer, Phase, Seen, ServerView, ServiceState, Varz},
+    view::{Failure, Peer, Phase, Seen, ServerView, ServiceState, Varz},
 };
 
 /// One look at the restarted server.
@@ -31,6 +32,25 @@ pub struct Look {
     pub server: ServerView,
     /// What each peer says: to whom it has routes.
     pub peers: Vec<(String, Seen<Vec<Peer>>)>,
+}
+
+impl Look {
+    /// A look that shows nothing, for this reason.
+    pub fn unknown(host: &str, at: Timestamp, failure: &Failure) -> Self {
+        let unseen = || failure.clone();
+        let server = ServerView {
+            host: host.to_owned(),
+            server_name: host.to_owned(),
+            zone: None,
+            at,
+            varz: Err(unseen()),
+            health: Err(unseen()),
+            routes: Err(unseen()),
+            client: Err(unseen()),
+            service: Err(unseen()),
+        };
+        Self { server, peers: Vec::new() }
+    }
 }
 
 /// What a look means.

@@ -298,7 +298,7 @@ impl Fleet for Live {
     async fn look(&self, host: &str, timeout: Duration) -> Look {
         let target = match self.host(host) {
             Ok(target) => target,
-            Err(failure) => return unknown(host, &failure),
+            Err(failure) => return Look::unknown(host, self.now(), &failure),
         };
         let peers = join_all(
             self.hosts
@@ -344,20 +344,4 @@ impl Fleet for Live {
             Err(_) => Vec::new(),
         }
     }
-}
-
-fn unknown(host: &str, failure: &Failure) -> Look {
-    let seen = || failure.clone();
-    let server = ServerView {
-        host: host.to_owned(),
-        server_name: host.to_owned(),
-        zone: None,
-        at: Timestamp::now(),
-        varz: Err(seen()),
-        health: Err(seen()),
-        routes: Err(seen()),
-        client: Err(seen()),
-        service: Err(seen()),
-    };
-    Look { server, peers: Vec::new() }
 }

@@ -20,6 +20,7 @@ use super::commands::Remote;
 use crate::{
     config::inventory::{Mux, Ssh},
     core::{
+        causes,
         scrub::scrub,
         view::{Failure, FailureKind},
     },
@@ -249,22 +250,8 @@ pub async fn read(stream: Option<impl AsyncRead + Unpin>) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The whole chain of causes on one line: openssh's own message hides what ssh said.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
-}
-
 fn lost(error: &openssh::Error) -> Failure {
-    Failure::new(FailureKind::Unreachable, format!("ssh connection lost: {}", chain(error)))
+    Failure::new(FailureKind::Unreachable, format!("ssh connection lost: {}", causes(error)))
 }
 
 /// The connection as an operator would try it by hand.
@@ -294,7 +281,8 @@ fn by_hand(ssh: &Ssh) -> String {
 fn refused(ssh: &Ssh, error: &openssh::Error) -> Failure {
     let text = match error {
         openssh::Error::Connect(cause) => cause.to_string(),
-        other => chain(other),
+        // openssh's own message hides what ssh said.
+        other => causes(other),
     };
     let text = ssh_words(&text);
     Failure::new(kind_of(&text), format!("{}: {text}", by_hand(ssh)))

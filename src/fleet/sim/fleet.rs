@@ -11,7 +11,6 @@ use tokio::time::sleep;
 use super::{
     locking::Verb,
     request::told,
-    tell::unknown,
     times::{self, Ms},
     world::{World, ms},
 };
@@ -449,9 +448,12 @@ impl Fleet for Sim {
         let way = self.world().slowest();
         sleep(Duration::from_millis(way).min(timeout)).await;
         let now = self.now();
+        let server = match self.place(host) {
+            Ok(server) => server,
+            Err(failure) => return Look::unknown(host, now, &failure),
+        };
         let (look, wait) = {
             let mut world = self.world();
-            let Some(server) = world.place(host) else { return unknown(host, now) };
             let not_asked = "its own routes were not asked for";
             let routes = Err(Failure::new(FailureKind::NotAsked, not_asked));
             let seen = ServerView { service: world.service(server), routes, ..world.inspected(server, self.clock) };

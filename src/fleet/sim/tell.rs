@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use super::{
     group::Group,
     server::{Server, Stage},
@@ -15,7 +13,7 @@ use crate::core::{
         AssetSeen, Assets, Claim, ConsumerState, Kind, MetaSeen, PeerSeen, ServerAssets, Standing, State, Storage,
         StreamState, assemble,
     },
-    gate::{Look, Measure, Moves},
+    gate::{Measure, Moves},
     view::{
         ClientPort, Failure, FailureKind, Health, HealthError, Meta, NextStart, Peer, Seen, ServerView, ServiceState,
         StopSignal, Varz,
@@ -404,23 +402,6 @@ pub(super) enum Ill<'a> {
     NoContact,
     MetaBehind,
     Behind(&'a Group),
-}
-
-/// A look at a host that there is not.
-pub(super) fn unknown(host: &str, at: Timestamp) -> Look {
-    let seen = || Failure::new(FailureKind::NotAsked, format!("{host} is not a host of the cluster"));
-    let server = ServerView {
-        host: host.to_owned(),
-        server_name: host.to_owned(),
-        zone: None,
-        at,
-        varz: Err(seen()),
-        health: Err(seen()),
-        routes: Err(seen()),
-        client: Err(seen()),
-        service: Err(seen()),
-    };
-    Look { server, peers: Vec::new() }
 }
 
 fn sick(code: u16, kind: &str, error: &str) -> Health {
