@@ -4,10 +4,14 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum, builder::PossibleValue};
 
-use super::Error;
+use super::{Code, Error};
 use crate::{
     config::{Inventory, Playbook, inventory::Selection, playbook::Given},
-    core::safety::Objection,
+    core::{
+        install::{self, Install, Source},
+        playbook::Step,
+        safety::Objection,
+    },
 };
 
 /// Which clusters and hosts.
@@ -70,10 +74,28 @@ impl Parameters {
     /// The file has mistakes, or a value does not fit.
     pub fn playbook(&self, path: Option<&Path>) -> Result<Playbook, Error> {
         match path {
-            Some(path) => Ok(Playbook::load(path, Given::Values(&self.set))?),
+            Some(path) => pinned(Playbook::load(path, Given::Values(&self.set))?),
             None => Ok(Playbook::restart()),
         }
     }
+}
+
+/// A playbook whose program, where it is a file here, is told by its digest from now on: what is planned is what is put in place.
+fn pinned(mut playbook: Playbook) -> Result<Playbook, Error> {
+    for step in &mut playbook.turn {
+        let Step::Install(Install { from: Source::Controller(path), sha256, .. }) = step else { continue };
+        let failed =
+            |error: std::io::Error| Error::plain(Code::Usage, format!("the program {path} can't be read: {error}"));
+        let content = std::fs::read(&*path).map_err(failed)?;
+        let found = install::sha256(&content);
+        if let Some(expected) = sha256.as_ref().filter(|expected| **expected != found) {
+            let text = format!("the program {path} has the sha256 {found}, and not {expected}");
+            return Err(Error::plain(Code::Usage, text));
+        }
+        *path = std::path::absolute(&*path).map_err(failed)?.display().to_string();
+        *sha256 = Some(found);
+    }
+    Ok(playbook)
 }
 
 fn name_and_value(text: &str) -> Result<(String, String), String> {
@@ -94,7 +116,7 @@ pub struct Limits {
 }
 
 /// What can be consented to; of the findings, whose codes are many, `explain` has the list.
-fn objections() -> impl Iterator<Item = PossibleValue> {
+pub fn objections() -> impl Iterator<Item = PossibleValue> {
     Objection::consents().map(|name| PossibleValue::new(name).hide(!Objection::OVERRIDABLE.contains(&name)))
 }
 

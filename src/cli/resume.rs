@@ -11,6 +11,7 @@ use super::{
     hold::{self, Wait},
     open, output,
     roll::{self, Stream},
+    rollback,
 };
 use crate::{
     config::Inventory,
@@ -132,6 +133,7 @@ impl Job<'_> {
             resume: Some(resume),
             again: open::go_on(&self.args.inventory, self.id),
             go_on: open::go_on(&self.args.inventory, self.id),
+            back: Some(open::back(&self.args.inventory, self.id)),
             status: command("status"),
             ask: roll::ask_on_terminal(),
             plan,
@@ -139,7 +141,11 @@ impl Job<'_> {
         let seq = self.events.len() as u64;
         let reporters = roll::reporters(self.args.output);
         let recorder = Recorder::resume(self.id.to_owned(), seq, self.progress, Box::new(journal), reporters);
-        roll::carry_out(self.fleet, run, recorder, &state.run(self.id)).await
+        let code = roll::carry_out(self.fleet, run, recorder, &state.run(self.id)).await?;
+        if code == Code::Halted {
+            rollback::after_halt(self.fleet, self.inventory, state, self.id, self.args.output).await?;
+        }
+        Ok(code)
     }
 
     /// The plan as it was; or made anew for what is left.

@@ -12,14 +12,19 @@ use super::{
     Code, Error,
     args::{Limits, Parameters, Target, shell_word},
     hold::{self, Wait},
-    open, output, plan,
+    open, output, plan, rollback,
 };
 use crate::{
     config::{Inventory, Playbook, inventory::Selection},
-    core::{event::Event, lock::LockRefusal, plan::Plan},
+    core::{
+        event::Event,
+        install::{self, mixed},
+        lock::LockRefusal,
+        plan::Plan,
+    },
     fleet::{Fleet, live::Live},
-    journal::{FILE_NAME, Journal, StateDir, run_id},
-    report::{Bars, JsonLines, Lines, Reporter, end, render_halt},
+    journal::{FILE_NAME, Journal, StateDir, read, run_id},
+    report::{Bars, JsonLines, Lines, Reporter, end, render_halt, span},
     run::{self as runner, Outcome, Recorder, Run, approval, shutdown},
 };
 
@@ -29,6 +34,28 @@ pub struct Restart {
     #[command(flatten)]
     roll: RollArgs,
 }
+
+/// Arguments of `upgrade`.
+#[derive(Debug, Args)]
+#[command(after_help = UPGRADE_HELP)]
+pub struct Upgrade {
+    #[command(flatten)]
+    parameters: Parameters,
+    #[command(flatten)]
+    roll: RollArgs,
+}
+
+const UPGRADE_HELP: &str = "\
+Parameters:
+  --set binary=FILE      the program; with --set on=host a file that each host has
+  --set version=VERSION  the version that it must say that it is
+  --set sha256=DIGEST    its sha256; by default that of the file as it is
+  --set canary=TIME      how long the first server is watched before the second [default: 2m]
+  --set on_failure=rollback
+                         put the old program back on a server that does not come back
+  --set command=COMMAND  instead of binary: what installs it on a host, such as a package manager
+
+`rollgate playbook show upgrade` has them all, and what is done.";
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
@@ -84,11 +111,26 @@ pub async fn restart(args: Restart) -> Result<Code, Error> {
 /// As [`restart`], and mistakes in the playbook.
 pub async fn run(args: RunArgs) -> Result<Code, Error> {
     let playbook = args.parameters.playbook(Some(&args.playbook))?;
-    let mut verb = format!("run {}", shell_word(&args.playbook.to_string_lossy()));
-    for (name, value) in &args.parameters.set {
+    let verb = format!("run {}", shell_word(&args.playbook.to_string_lossy()));
+    roll(&args.roll, playbook, &with_values(verb, &args.parameters)).await
+}
+
+/// Puts another program in place.
+///
+/// # Errors
+/// As [`restart`], and a program that can't be read.
+pub async fn upgrade(args: Upgrade) -> Result<Code, Error> {
+    let by_command = args.parameters.set.iter().any(|(name, _)| name == "command");
+    let name = if by_command { "upgrade-by-command" } else { "upgrade" };
+    let playbook = args.parameters.playbook(Some(Path::new(name)))?;
+    roll(&args.roll, playbook, &with_values("upgrade".into(), &args.parameters)).await
+}
+
+fn with_values(mut verb: String, parameters: &Parameters) -> String {
+    for (name, value) in &parameters.set {
         verb.push_str(&format!(" --set {}", shell_word(&format!("{name}={value}"))));
     }
-    roll(&args.roll, playbook, &verb).await
+    verb
 }
 
 async fn roll(args: &RollArgs, playbook: Playbook, verb: &str) -> Result<Code, Error> {
@@ -155,6 +197,10 @@ impl Job<'_> {
         if let Some(code) = self.refused(&plan) {
             return Ok(code);
         }
+        if let (true, Some(install)) = (plan.turns.is_empty(), install::install(&plan.steps)) {
+            output::note(&format!("nothing to do: every server of {name} runs {} already", install.version));
+            return Ok(Code::Done);
+        }
         held.map_err(|refusal| hold::refused(&refusal, name))?;
         consent(&plan, self.args.yes, self.args.output)?;
         // The operator may have taken their time.
@@ -172,10 +218,15 @@ impl Job<'_> {
             resume: None,
             again: self.args.target.command(verb, name, several),
             go_on: open::go_on(&self.args.target.inventory, &id),
+            back: Some(open::back(&self.args.target.inventory, &id)),
             status: self.args.target.command("status", name, several),
             ask: ask_on_terminal(),
         };
-        carry_out(fleet, run, recorder, &self.state.run(&id)).await
+        let code = carry_out(fleet, run, recorder, &self.state.run(&id)).await?;
+        if code == Code::Halted {
+            rollback::after_halt(fleet, self.inventory, self.state, &id, self.args.output).await?;
+        }
+        Ok(code)
     }
 
     /// Says why a plan can't be carried out, if so.
@@ -204,6 +255,9 @@ pub(super) async fn carry_out(fleet: &Live, run: Run, mut recorder: Recorder, pa
         for (host, failure) in fleet.clear(recorder.run(), hold::TIMEOUT).await {
             output::note(&format!("{host}: its records of this run stay for a week: {failure}"));
         }
+    }
+    if let Some(mixed) = read(&path.join(FILE_NAME)).ok().and_then(|journaled| mixed(&journaled.events)) {
+        output::note(&mixed.words(span));
     }
     output::note(&journal);
     Ok(code(&outcome))

@@ -5,9 +5,9 @@ use serde::Serialize;
 
 use super::{Code, Error, args::Format, open, output};
 use crate::{
-    core::{event::Envelope, event::Event, progress::Progress},
+    core::{event::Envelope, event::Event, install::mixed, progress::Progress},
     journal::{FILE_NAME, StateDir, read},
-    report::{Lines, Reporter, end, render_halt},
+    report::{Lines, Reporter, end, render_halt, span},
 };
 
 /// Arguments of `show`.
@@ -63,6 +63,7 @@ fn text(id: &str, events: &[Envelope]) -> String {
             event => end(event).iter().for_each(|text| lines.say(text)),
         }
     }
+    mixed(events).iter().for_each(|mixed| lines.say(&mixed.words(span)));
     let began = events.first().map(|envelope| format!(", began {:.0}", envelope.at)).unwrap_or_default();
     format!("run {id}{began}\n{}", String::from_utf8_lossy(&lines.into_inner()))
 }

@@ -91,6 +91,18 @@ pub enum Cause {
         /// How many were looked at.
         of: usize,
     },
+    /// What was to be put in place is not fit for these hosts. None was touched.
+    NotProven {
+        /// What is wrong, by host.
+        hosts: Vec<NotProven>,
+    },
+    /// The server came back with another version than the one that was put in place.
+    OtherVersion {
+        /// The version that was put in place.
+        expected: String,
+        /// The one that runs.
+        found: String,
+    },
     /// A step of the operator's own failed.
     OwnStepFailed {
         /// What failed.
@@ -119,6 +131,15 @@ pub enum Cause {
     },
 }
 
+/// A host where what was to be put in place did not prove itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotProven {
+    /// The host.
+    pub host: String,
+    /// What is wrong, one line each.
+    pub why: Vec<String>,
+}
+
 impl Cause {
     /// The stable code.
     pub fn code(&self) -> &'static str {
@@ -139,6 +160,8 @@ impl Cause {
             Self::DataShort { .. } => "data-short",
             Self::StoreEmpty { .. } => "store-empty",
             Self::NotPassed { .. } => "not-passed",
+            Self::NotProven { .. } => "not-proven",
+            Self::OtherVersion { .. } => "other-version",
             Self::OwnStepFailed { .. } => "own-step-failed",
             Self::HookFailed { .. } => "hook-failed",
             Self::NobodyToAsk { .. } => "nobody-to-ask",
@@ -155,7 +178,11 @@ impl Cause {
     pub fn is_of_the_server(&self) -> bool {
         !matches!(
             self,
-            Self::LockLost { .. } | Self::JournalFull { .. } | Self::NobodyToAsk { .. } | Self::NotPassed { .. }
+            Self::LockLost { .. }
+                | Self::JournalFull { .. }
+                | Self::NobodyToAsk { .. }
+                | Self::NotPassed { .. }
+                | Self::NotProven { .. }
         )
     }
 
@@ -167,6 +194,9 @@ impl Cause {
             ),
             Self::OwnStepFailed { .. } | Self::HookFailed { .. } => {
                 "see why the step failed, and mend that: what it has done already, it may do again on `resume`".into()
+            }
+            Self::NotProven { .. } => {
+                "give every host a file that runs there, or take those hosts out of the roll".into()
             }
             Self::NobodyToAsk { .. } => "go on from a terminal, where there is somebody to answer".into(),
             _ => format!("mend {host}; do not restart it blindly, the cause would stay"),
@@ -206,6 +236,14 @@ impl Cause {
             }
             Self::NotPassed { hosts, of } => {
                 format!("{} of {of} servers did not pass: {}", hosts.len(), hosts.join(", "))
+            }
+            Self::NotProven { hosts } => {
+                let first =
+                    hosts.first().map_or_else(String::new, |one| format!(": {}: {}", one.host, one.why.join("; ")));
+                format!("what was to be put in place does not do on {}{first}", super::count_of(hosts.len(), "host"))
+            }
+            Self::OtherVersion { expected, found } => {
+                format!("{host} came back with version {found}, not with {expected}")
             }
             Self::OwnStepFailed { failed, .. } => format!("the step `{step}` of {host} failed: {failed}"),
             Self::HookFailed { when, failed, .. } if host.is_empty() => {
@@ -319,7 +357,8 @@ impl Halt {
 
     /// Whether the halted server itself may be down by our hand.
     pub fn touched(&self) -> bool {
-        !matches!(self.cause, Cause::Unsafe { .. } | Cause::NotPassed { .. }) && self.step != "observe"
+        let untried = matches!(self.cause, Cause::NotProven { .. }) && self.done.is_empty();
+        !untried && !matches!(self.cause, Cause::Unsafe { .. } | Cause::NotPassed { .. }) && self.step != "observe"
     }
 }
 

@@ -271,6 +271,7 @@ mod tests {
             stop_after: None,
             allow: vec![],
             pause: Duration::ZERO,
+            on_failure: crate::core::playbook::AfterFailure::Halt,
             safety_deadline: Duration::from_secs(30),
         }
     }

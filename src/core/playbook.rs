@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{millis, own_step};
+use super::{
+    install::{Install, PutBack},
+    millis, own_step,
+};
 
 /// What holds for the roll as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,9 +22,27 @@ pub struct Policy {
     /// A pause between turns.
     #[serde(rename = "pause_ms", with = "millis")]
     pub pause: Duration,
+    /// What follows when a server does not come back with the program that was put in place.
+    #[serde(default, skip_serializing_if = "is_halt")]
+    pub on_failure: AfterFailure,
     /// For how long a turn waits for its restart to become safe before the roll halts.
     #[serde(rename = "safety_deadline_ms", with = "millis")]
     pub safety_deadline: Duration,
+}
+
+/// What follows when a server does not come back with another program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", rename = "after_failure")]
+pub enum AfterFailure {
+    /// The roll halts, with the old program kept.
+    #[default]
+    Halt,
+    /// The old program is put back on that server, where the rules of versions allow it, and gated; then the roll halts.
+    Rollback,
+}
+
+fn is_halt(after: &AfterFailure) -> bool {
+    *after == AfterFailure::Halt
 }
 
 /// One rule of the order in which servers are rolled.
@@ -47,12 +68,18 @@ pub enum Step {
     Drain(Drain),
     /// Stop the server through its service manager.
     Stop(Stop),
+    /// Put another program in place.
+    Install(Install),
+    /// Put back the program that a run replaced.
+    PutBack(PutBack),
     /// Start it through its service manager.
     Start(Start),
     /// Wait until it and its peers agree that it is back.
     Gate(Gate),
     /// Watch that it stays so.
     Settle(Settle),
+    /// Watch the first server of the roll for longer.
+    Canary(Canary),
     /// A command of the operator's.
     Run(own_step::Run),
     /// A check of the operator's, over HTTP.
@@ -74,7 +101,12 @@ impl Step {
 
     /// Whether it changes nothing anywhere.
     pub fn only_looks(&self) -> bool {
-        matches!(self, Self::Gate(_) | Self::Settle(_) | Self::Http(_) | Self::Pause(_))
+        matches!(self, Self::Gate(_) | Self::Settle(_) | Self::Canary(_) | Self::Http(_) | Self::Pause(_))
+    }
+
+    /// Whether it does something to a host that a server which is started without it would miss.
+    pub fn acts_while_down(&self) -> bool {
+        matches!(self, Self::Run(_) | Self::Install(_) | Self::PutBack(_))
     }
 
     /// Its kind, as written in a playbook.
@@ -82,9 +114,12 @@ impl Step {
         match self {
             Self::Drain(_) => "drain",
             Self::Stop(_) => "stop",
+            Self::Install(_) => "install",
+            Self::PutBack(_) => "put-back",
             Self::Start(_) => "start",
             Self::Gate(_) => "gate",
             Self::Settle(_) => "settle",
+            Self::Canary(_) => "canary",
             Self::Run(_) => "run",
             Self::Http(_) => "http",
             Self::Pause(_) => "pause",
@@ -212,6 +247,28 @@ pub struct Settle {
     pub interval: Duration,
 }
 
+/// Watch the first server of a roll before the second is touched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Canary {
+    /// For how long every look must be good.
+    #[serde(rename = "for_ms", with = "millis")]
+    pub hold: Duration,
+    /// The time between two looks.
+    #[serde(rename = "interval_ms", with = "millis")]
+    pub interval: Duration,
+}
+
+impl Default for Canary {
+    fn default() -> Self {
+        Self {
+            // Streams compact their raft logs every 2 minutes (nats-server `jetstream_cluster.go`, `compactInterval`): what a new
+            // version writes then shows after that, not in the seconds of a settle.
+            hold: Duration::from_secs(120),
+            interval: Duration::from_secs(2),
+        }
+    }
+}
+
 impl Default for Policy {
     fn default() -> Self {
         Self {
@@ -220,6 +277,7 @@ impl Default for Policy {
             allow: Vec::new(),
             // The settle step already holds the roll; a pause is the operator's wish.
             pause: Duration::ZERO,
+            on_failure: AfterFailure::Halt,
             // An election takes 4 to 9 s, and a quorum counts as lost after 10 s: what is not over by
             // now is not passing.
             safety_deadline: Duration::from_secs(30),

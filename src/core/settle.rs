@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     gate::Baseline,
+    install::{next_version, same_version},
     plan::Plan,
     playbook::Step,
     view::{Phase, ServerView, View},
@@ -87,8 +88,7 @@ pub fn missed<'a>(standing: Standing, steps: &'a [Step], recorded: &[String]) ->
     let stop = steps.iter().position(|step| matches!(step, Step::Stop(_)))?;
     let start = steps.iter().position(|step| matches!(step, Step::Start(_)))?;
     let between = steps.get(stop + 1..start).filter(|_| standing == Standing::Back)?;
-    let missed =
-        between.iter().find(|step| matches!(step, Step::Run(_)) && !recorded.iter().any(|name| name == step.name()));
+    let missed = between.iter().find(|step| step.acts_while_down() && !recorded.iter().any(|name| name == step.name()));
     missed.map(Step::name)
 }
 
@@ -118,12 +118,14 @@ pub fn moved(plan: &Plan, done: &[String], view: &View) -> Vec<String> {
     }
     for turn in plan.turns.iter().filter(|turn| !done.contains(&turn.host)) {
         let Some(server) = view.server(&turn.host) else { continue };
+        let meant = next_version(&plan.steps, &turn.host);
         if server.server_name != turn.server_name {
             found.push(format!("{} is now server {}, not {}", turn.host, server.server_name, turn.server_name));
         }
         let now = server.varz.as_ref().ok().map(|varz| &varz.version);
         if let (Some(old), Some(now)) = (&turn.version, now)
             && old != now
+            && !meant.is_some_and(|meant| same_version(meant, now))
         {
             found.push(format!("{} now runs {now}, not {old}", turn.host));
         }

@@ -97,7 +97,7 @@ pub(crate) fn healthz_error(code: u16, error: &str) -> Health {
 
 /// A restart without a drain.
 pub(crate) fn candidate(host: &str, expect_unready: bool) -> Candidate<'_> {
-    Candidate { host, expect_unready, evicts: false, stop_limit: Some(Duration::from_secs(180)) }
+    Candidate { host, expect_unready, evicts: false, stop_limit: Some(Duration::from_secs(180)), next: None }
 }
 
 /// A stream of account APP with one replica on each of `members`, all current, led by the first.

@@ -9,13 +9,16 @@ mod doom;
 mod drain;
 mod gate;
 mod hooks;
+mod install;
 mod lock;
 mod own_step;
 mod recorder;
 pub mod rehearse;
 mod resume;
 mod roll;
+mod safe;
 pub mod shutdown;
+mod stage;
 mod told;
 mod turn;
 

@@ -10,10 +10,10 @@ use serde::Serialize;
 
 use super::{Outcome, Recorder, Run, RunError, approval::Answer, roll, shutdown};
 use crate::{
-    core::{event::Envelope, lock::Claim, plan::Plan, playbook::Step},
+    core::{event::Envelope, install::Source, lock::Claim, plan::Plan, playbook::Step},
     fleet::{
         Fleet,
-        sim::{Breach, Dark, Fault, Sim, Topology, World},
+        sim::{self, Breach, Dark, Fault, Sim, Topology, World},
     },
     journal::Sink,
 };
@@ -82,11 +82,19 @@ pub async fn rehearse_in(plan: &Plan, topology: &Topology, faults: &[Fault], see
     let mut plan = plan.clone();
     // What the operator's own checks ask for is not simulated.
     plan.steps.retain(|step| !matches!(step, Step::Http(_)));
+    for step in &mut plan.steps {
+        if let Step::Install(install) = step {
+            // Whatever brings it: in a simulation a program is its version.
+            install.from = Source::Controller("nats-server".into());
+            install.sha256 = Some(sim::program(&install.version));
+        }
+    }
     let run = Run {
         plan: plan.clone(),
         inventory: "rehearsal".into(),
         cluster_key: "rehearsal".into(),
         resume: None,
+        back: None,
         go_on: format!("rollgate resume rehearsal-{seed}"),
         again: format!("rollgate rehearse --cluster {}", plan.cluster),
         status: format!("rollgate status --cluster {}", plan.cluster),

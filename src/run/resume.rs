@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    OBSERVE_TIMEOUT, own_step,
+    OBSERVE_TIMEOUT, install, own_step,
     roll::{Roller, Stop},
     turn::{self, Contact},
 };
@@ -44,6 +44,12 @@ pub(super) async fn settle<F: Fleet>(roller: &mut Roller<'_, F>, resume: &Resume
     } else {
         (Standing::Untouched, "this playbook stops nothing".into(), None)
     };
+    if standing == Standing::Back
+        && let Some(missed @ "install") = settle::missed(standing, &steps, &left.finished)
+        && install::is_in_place(roller, &left.host).await?
+    {
+        left.finished.push(missed.to_owned());
+    }
     let (standing, facts) = match settle::missed(standing, &steps, &left.finished) {
         Some(step) => (Standing::Untouched, format!("it runs again, and `{step}` was not done; {facts}")),
         None => (standing, facts),

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    drain, gate, own_step,
+    drain, gate, install, own_step,
     roll::{Roller, Stop},
 };
 use crate::{
@@ -16,11 +16,12 @@ use crate::{
         event::Event,
         gate::{Baseline, Gate},
         halt::Cause,
+        install::next_version,
         listeners::Listener,
         millis,
         own_step::{Place, Run},
         plan::Turn,
-        playbook::Step,
+        playbook::{Settle, Step},
         progress,
         view::{Failure, FailureKind, Phase, ServiceState},
         witness::Witness,
@@ -165,7 +166,8 @@ fn passage<F: Fleet>(
 async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finished: &[String]) -> Result<(), Stop> {
     let began = Instant::now();
     for step in roller.run.plan.steps.clone() {
-        if finished.iter().any(|name| name == step.name()) {
+        let first = roller.recorder.progress().done.is_empty();
+        if finished.iter().any(|name| name == step.name()) || (matches!(step, Step::Canary(_)) && !first) {
             continue;
         }
         let first_stop = roller.recorder.progress().turn.as_ref().is_some_and(|t| !t.finished.is_empty() && !t.stopped);
@@ -181,8 +183,13 @@ async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finis
         passage.step_began = step_began;
         let change = match &step {
             Step::Stop(_) | Step::Start(_) => Some(change_id(roller, &passage.host, step.name())),
+            Step::Install(step) if install::command(step).is_some() => {
+                Some(own_step::change_id(roller, &passage.host, "install"))
+            }
+            Step::Install(_) | Step::PutBack(_) => Some(install::change_id(roller, &passage.host, step.name())),
             Step::Run(Run { on: Place::Host, .. }) => Some(own_step::change_id(roller, &passage.host, step.name())),
-            Step::Drain(_) | Step::Gate(_) | Step::Settle(_) | Step::Run(_) | Step::Http(_) | Step::Pause(_) => None,
+            Step::Drain(_) | Step::Gate(_) | Step::Settle(_) | Step::Canary(_) => None,
+            Step::Run(_) | Step::Http(_) | Step::Pause(_) => None,
         };
         roller.record(Event::StepStarted {
             host: passage.host.clone(),
@@ -208,12 +215,22 @@ async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finis
                 let change = Change { id, what: Action::Start, limit: start.deadline, boot: None };
                 carry_out(roller, &mut passage, &change, "start").await?;
             }
-            (Step::Gate(step), _) => note = gate::wait(roller, &mut passage, step).await?,
-            (Step::Settle(step), _) => gate::settle(roller, &mut passage, step).await?,
+            (Step::Install(step), Some(id)) => note = install::install(roller, &mut passage, step, id).await?,
+            (Step::PutBack(step), Some(id)) => note = install::put_back(roller, &mut passage, step, id).await?,
+            (Step::Gate(step), _) => {
+                note = gate::wait(roller, &mut passage, step).await?;
+                let steps = roller.run.plan.steps.clone();
+                install::is_meant(roller, &passage, next_version(&steps, &passage.host)).await?;
+            }
+            (Step::Settle(step), _) => gate::settle(roller, &mut passage, step, "settle").await?,
+            (Step::Canary(step), _) => {
+                let settle = Settle { hold: step.hold, interval: step.interval };
+                gate::settle(roller, &mut passage, &settle, "canary").await?;
+            }
             (Step::Run(step), change) => own_step::run(roller, &mut passage, step, change).await?,
             (Step::Http(step), _) => own_step::http(roller, &mut passage, step).await?,
             (Step::Pause(step), _) => own_step::pause(roller, &mut passage, step).await?,
-            (Step::Stop(_) | Step::Start(_), None) => {}
+            (Step::Stop(_) | Step::Start(_) | Step::Install(_) | Step::PutBack(_), None) => {}
         }
         let took_ms = millis::of(step_began.elapsed());
         roller.record(Event::StepFinished { host: passage.host.clone(), step: step.name().into(), took_ms, note })?;

@@ -32,5 +32,6 @@ mod relay;
 mod safety;
 mod signals;
 mod traps;
+mod upgrade;
 mod watched;
 mod ways;

@@ -6,3 +6,4 @@ mod mutations;
 mod properties;
 mod scenarios;
 mod stale;
+mod upgrade;

@@ -1,6 +1,7 @@
 //! The playbook: what is done to each server, in which order, and how long each part may take.
 
 mod hooks;
+mod install;
 mod order;
 mod own_step;
 mod parameters;
@@ -12,7 +13,7 @@ mod types;
 use std::path::Path;
 
 pub use parameters::{Given, Parameter, ParameterErrors, ParameterKind};
-pub use types::{Drain, Gate, Hooks, OrderRule, Playbook, PlaybookSource, Policy, Settle, Start, Step, Stop};
+pub use types::{Canary, Drain, Gate, Hooks, OrderRule, Playbook, PlaybookSource, Policy, Settle, Start, Step, Stop};
 
 use super::check::Checker;
 use super::error::ConfigErrors;
@@ -20,8 +21,10 @@ use super::yaml::Spanned;
 use super::{source, yaml};
 
 /// The playbooks that are part of the program, by name.
-const EMBEDDED: [(&str, &str); 2] = [
+const EMBEDDED: [(&str, &str); 4] = [
     ("restart", include_str!("../../../playbooks/restart.yaml")),
+    ("upgrade", include_str!("../../../playbooks/upgrade.yaml")),
+    ("upgrade-by-command", include_str!("../../../playbooks/upgrade-by-command.yaml")),
     ("verify", include_str!("../../../playbooks/verify.yaml")),
 ];
 

@@ -17,15 +17,21 @@ struct Rule {
 }
 
 /// A new step is a new row here.
-const RULES: [Rule; 5] = [
+const RULES: [Rule; 7] = [
     Rule { step: "drain", then: Some(("stop", "clients would be moved for nothing")), after: None },
     Rule { step: "stop", then: Some(("start", "each server would be left down")), after: None },
+    Rule {
+        step: "install",
+        then: Some(("start", "nobody would run what was put in place")),
+        after: Some(("stop", "a server that restarts by itself would run it unseen")),
+    },
     Rule {
         step: "start",
         then: Some(("gate", "the next server would be stopped before this one is back")),
         after: None,
     },
     Rule { step: "gate", then: None, after: None },
+    Rule { step: "canary", then: None, after: Some(("gate", "there is nothing yet that could hold")) },
     Rule { step: "settle", then: None, after: Some(("gate", "there is nothing yet that could hold")) },
 ];
 

@@ -5,12 +5,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
+    install::RawInstall,
     own_step::{RawHttp, RawPause, RawRun},
     parameters::ParameterKind,
     types::OrderRule,
 };
 use crate::config::yaml::{DurationText, Ordered, ScalarText, Spanned};
-use crate::core::playbook::Connections;
+use crate::core::playbook::{AfterFailure, Connections};
 
 /// What is done to each server of a cluster, one server at a time.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -68,6 +69,11 @@ pub(crate) struct RawPolicy {
     pub allow: Option<Vec<Spanned<String>>>,
     /// Wait between two turns; 0s by default.
     pub pause: Option<Spanned<DurationText>>,
+    /// What follows when a server does not come back with the program that an `install` has put in place: `halt`, which is the
+    /// default, or `rollback`: the old program is put back on that server, where the rules of versions allow it, and gated; then the
+    /// roll halts.
+    #[schemars(transform = crate::config::schema::or_parameter)]
+    pub on_failure: Option<AfterFailure>,
     /// How long a turn waits for its restart to be safe before the roll halts; 30s by default.
     pub safety_deadline: Option<Spanned<DurationText>>,
 }
@@ -84,12 +90,17 @@ pub(crate) enum RawStep {
     Drain(Option<RawDrain>),
     /// The service manager stops the server, by lame duck if the unit does so.
     Stop(Option<RawStop>),
+    /// Put another nats-server in place of the one that is there. Every host has it staged and tried before the first server is
+    /// touched; what stood there is kept for `rollgate rollback`.
+    Install(Option<Spanned<RawInstall>>),
     /// The service manager starts the server.
     Start(Option<RawStart>),
     /// Wait until the server has proved, to itself and to its peers, that it is back.
     Gate(Option<RawGate>),
     /// See that it stays so.
     Settle(Option<RawSettle>),
+    /// Watch the first server of the roll for longer, before the second is touched. Nothing at the others.
+    Canary(Option<RawSettle>),
     /// Run a command of your own, on the host or on the controller.
     Run(Option<Spanned<RawRun>>),
     /// Ask a URL, and judge the answer.
@@ -157,7 +168,7 @@ pub(crate) struct RawGate {
     pub look_timeout: Option<Spanned<DurationText>>,
 }
 
-/// Settings of `settle`.
+/// Settings of `settle`, and of `canary` with its own values: 2m and 2s by default.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "settle")]
 pub(crate) struct RawSettle {

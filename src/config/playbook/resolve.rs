@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::raw::{RawDrain, RawGate, RawPlaybook, RawPolicy, RawSettle, RawStep};
-use super::types::{Drain, Gate, Hooks, OrderRule, Policy, Settle, Start, Step, Stop};
-use super::{hooks, order, own_step};
+use super::types::{Canary, Drain, Gate, Hooks, OrderRule, Policy, Settle, Start, Step, Stop};
+use super::{hooks, install, order, own_step};
 use crate::config::check::Checker;
 use crate::config::duration;
 use crate::config::error::Mistake;
@@ -83,14 +83,24 @@ pub(super) fn resolve_step(raw: &RawStep, span: Span, checker: &mut Checker) -> 
             let deadline = or_default(written, default.deadline, checker);
             Step::Start(Start { deadline })
         }
+        RawStep::Install(raw) => Step::Install(install::install(raw.as_ref(), span, checker)),
         RawStep::Gate(raw) => Step::Gate(match raw {
             Some(raw) => resolve_gate(raw, span, checker),
             None => Gate::default(),
         }),
         RawStep::Settle(raw) => Step::Settle(match raw {
-            Some(raw) => resolve_settle(raw, span, checker),
+            Some(raw) => resolve_settle(raw, Settle::default(), span, checker),
             None => Settle::default(),
         }),
+        RawStep::Canary(raw) => {
+            let Canary { hold, interval } = Canary::default();
+            let settle = Settle { hold, interval };
+            let Settle { hold, interval } = match raw {
+                Some(raw) => resolve_settle(raw, settle, span, checker),
+                None => settle,
+            };
+            Step::Canary(Canary { hold, interval })
+        }
         RawStep::Run(raw) => Step::Run(own_step::run(raw.as_ref(), span, checker)),
         RawStep::Http(raw) => Step::Http(own_step::http(raw.as_ref(), span, checker)),
         RawStep::Pause(raw) => Step::Pause(own_step::pause(raw.as_ref(), span, checker)),
@@ -129,6 +139,7 @@ fn resolve_policy(raw: &RawPolicy, checker: &mut Checker) -> Policy {
         order: raw.order.as_ref().map_or(default.order, |order| resolve_order(order, checker)),
         stop_after: raw.stop_after.as_ref().and_then(|number| checker.count("`stop_after`", number, u32::MAX)),
         allow: resolve_allow(raw.allow.as_deref().unwrap_or_default(), checker),
+        on_failure: raw.on_failure.unwrap_or_default(),
         pause: raw.pause.as_ref().and_then(|text| checker.duration(text)).unwrap_or(default.pause),
         safety_deadline: or_default(raw.safety_deadline.as_ref(), default.safety_deadline, checker),
     }
@@ -233,8 +244,7 @@ fn resolve_gate(raw: &RawGate, span: Span, checker: &mut Checker) -> Gate {
     gate
 }
 
-fn resolve_settle(raw: &RawSettle, span: Span, checker: &mut Checker) -> Settle {
-    let default = Settle::default();
+fn resolve_settle(raw: &RawSettle, default: Settle, span: Span, checker: &mut Checker) -> Settle {
     let hold = raw.hold.as_ref().and_then(|text| checker.positive(text, "to settle not at all, leave the step out"));
     let settle = Settle {
         hold: hold.unwrap_or(default.hold),

@@ -12,6 +12,7 @@ fn started() -> Event {
         stop_after: None,
         allow: vec![],
         pause: Duration::ZERO,
+        on_failure: crate::core::playbook::AfterFailure::Halt,
         safety_deadline: Duration::ZERO,
     };
     let hosts = ["n1", "n2", "n3"].map(String::from);

@@ -20,6 +20,7 @@ pub use warning::{Warning, warnings};
 
 use super::{
     assets::Gap,
+    install::next_version,
     plan::Turn,
     playbook::Step,
     view::{Failure, FailureKind, Phase, ServerView, View},
@@ -48,16 +49,18 @@ pub struct Candidate<'a> {
     pub evicts: bool,
     /// How long its stop may take.
     pub stop_limit: Option<Duration>,
+    /// The version that it comes back with, where the steps bring another program.
+    pub next: Option<&'a str>,
 }
 
 impl<'a> Candidate<'a> {
     /// The server of a turn that takes these steps.
-    pub fn of(turn: &'a Turn, steps: &[Step], view: &View) -> Self {
+    pub fn of(turn: &'a Turn, steps: &'a [Step], view: &View) -> Self {
         Self::on(&turn.host, turn.unready, steps, view)
     }
 
     /// The server of a host.
-    pub fn on(host: &'a str, expect_unready: bool, steps: &[Step], view: &View) -> Self {
+    pub fn on(host: &'a str, expect_unready: bool, steps: &'a [Step], view: &View) -> Self {
         let system_account = view.system_account.as_ref().is_some_and(Result::is_ok);
         let stop = steps.iter().find_map(|step| match step {
             Step::Stop(stop) => Some(stop.deadline),
@@ -68,6 +71,7 @@ impl<'a> Candidate<'a> {
             expect_unready,
             evicts: system_account && steps.iter().any(|step| matches!(step, Step::Drain(drain) if drain.evict)),
             stop_limit: stop,
+            next: next_version(steps, host),
         }
     }
 }
@@ -106,7 +110,7 @@ pub fn unsafe_to_restart(view: &View, candidate: &Candidate<'_>, now: Timestamp)
     }
     routes(view, candidate.host, &mut found);
     meta(view, candidate.host, &mut found);
-    versions::judge(view, candidate.host, &mut found);
+    versions::judge(view, candidate, &mut found);
     unit::judge(view, candidate, &mut found);
     if let Some(Err(failure)) = &view.system_account {
         found.push(Objection::SystemAccount { failure: failure.clone() });

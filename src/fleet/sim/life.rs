@@ -49,6 +49,12 @@ impl World {
 
     fn meets_start_faults(&mut self, server: usize, incarnation: u32) {
         let mut recovery = self.servers[server].recovery.unwrap_or_else(|| self.rng.u64(times::RECOVERY));
+        if self.broken.contains(&self.servers[server].version) {
+            self.servers[server].log.push("[FTL] it does not come up".into());
+            let fails = self.rng.u64(times::START_FAILS);
+            self.after(fails, Happening::Exits { server, incarnation, code: 1 });
+            return;
+        }
         let faults = self.servers[server].at_start.clone();
         for fault in &faults {
             if let StartFault::Slow(took) = fault {

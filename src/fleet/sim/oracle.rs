@@ -172,7 +172,7 @@ impl World {
         if self.servers[server].client_port_lost.is_some_and(|since| known(Some(since))) {
             found.push((Promise::Gate, "its client port can't be used".into()));
         }
-        if self.servers[server].failed_after_start {
+        if self.repeats(server) {
             found.push((Promise::Repeated, "it failed after its restart, and is stopped again".into()));
         }
         self.breach(server, found);
@@ -195,9 +195,14 @@ impl World {
 
     /// Judges the start of a server at the moment at which it takes effect.
     pub(super) fn judge_start(&mut self, server: usize) {
-        if self.servers[server].failed_after_start {
+        if self.repeats(server) {
             self.breach(server, vec![(Promise::Repeated, "it failed after its restart, and is started again".into())]);
         }
+    }
+
+    fn repeats(&self, server: usize) -> bool {
+        let entry = &self.servers[server];
+        entry.failed_after_start && !self.permitted.contains(&entry.host)
     }
 
     fn breach(&mut self, server: usize, found: Vec<(Promise, String)>) {

@@ -41,6 +41,10 @@ pub struct World {
     pub(super) unnamed: bool,
     /// The controller that has the lock.
     pub(super) owner: Option<usize>,
+    /// Versions whose program does not come up.
+    pub(super) broken: Vec<String>,
+    /// Hosts whose failed server may be restarted once more.
+    pub(super) permitted: Vec<String>,
     /// Hosts let every change in, whatever it carries.
     pub(super) fenceless: bool,
     pub(super) cids: u64,
@@ -157,6 +161,8 @@ impl World {
             account_refused: None,
             unnamed: topology.unnamed,
             owner: None,
+            broken: Vec::new(),
+            permitted: Vec::new(),
             fenceless: false,
             cids,
             requests: Vec::new(),
@@ -193,6 +199,21 @@ impl World {
                 }
             }
         }
+    }
+
+    /// From now on the program of this version proves itself, and does not come up.
+    pub fn breaks(&mut self, version: &str) {
+        self.broken.push(version.to_owned());
+    }
+
+    /// The operator has another program put on a server that failed: to stop and start it once more is their word.
+    pub fn may_be_restarted(&mut self, host: &str) {
+        self.permitted.push(host.to_owned());
+    }
+
+    /// The version of a host's last process.
+    pub fn version(&self, host: &str) -> String {
+        self.place(host).map_or_else(String::new, |server| self.servers[server].version.clone())
     }
 
     /// Takes the fence away: hosts begin every change, whatever token it carries. For tests of what the fence is for.
