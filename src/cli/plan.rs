@@ -277,6 +277,7 @@ fn step(step: &Step) -> String {
         Step::PutBack(_) => "put back".into(),
         Step::Start(_) => "start".into(),
         Step::Gate(gate) => format!("gate ({} good looks within {})", gate.looks, duration::format(gate.deadline)),
+        Step::Reload(reload) => format!("reload (proved within {})", duration::format(reload.deadline)),
         Step::Run(own_step::Run { on: Place::Host, name, .. }) => name.clone(),
         Step::Run(own_step::Run { on: Place::Controller, name, .. }) => format!("{name} (here)"),
         Step::Http(own_step::Http { name, .. }) => name.clone(),

@@ -103,6 +103,26 @@ pub enum Cause {
         /// The one that runs.
         found: String,
     },
+    /// The configuration or the certificates on the host can't be used, or could not be tested. The server was not told.
+    Unusable {
+        /// Why.
+        why: Vec<String>,
+    },
+    /// The server would not reload: it goes on with what it had.
+    ReloadRefused {
+        /// The line of its log, or its answer.
+        line: String,
+    },
+    /// A setting changed that no reload can change: the server goes on with what it had.
+    NotReloadable {
+        /// The setting in nats-server's words; what it says of its values is left out.
+        setting: String,
+    },
+    /// The server was told to reload, and what it does is not what is on disk.
+    NotReloaded {
+        /// What was not seen.
+        missing: Vec<String>,
+    },
     /// A step of the operator's own failed.
     OwnStepFailed {
         /// What failed.
@@ -159,6 +179,10 @@ impl Cause {
             Self::Doomed { .. } => "doomed",
             Self::DataShort { .. } => "data-short",
             Self::StoreEmpty { .. } => "store-empty",
+            Self::Unusable { .. } => "unusable",
+            Self::ReloadRefused { .. } => "reload-refused",
+            Self::NotReloadable { .. } => "not-reloadable",
+            Self::NotReloaded { .. } => "not-reloaded",
             Self::NotPassed { .. } => "not-passed",
             Self::NotProven { .. } => "not-proven",
             Self::OtherVersion { .. } => "other-version",
@@ -169,9 +193,12 @@ impl Cause {
         }
     }
 
-    /// Whether it is a matter of the operator's own step, and tells nothing of the server.
+    /// Whether it is a matter of the operator's own step or file: a diagnosis of the server would tell nothing more.
     pub fn is_the_operators(&self) -> bool {
-        matches!(self, Self::OwnStepFailed { .. } | Self::HookFailed { .. } | Self::NobodyToAsk { .. })
+        matches!(
+            self,
+            Self::Unusable { .. } | Self::ReloadRefused { .. } | Self::NotReloadable { .. } | Self::NotReloaded { .. }
+        ) || matches!(self, Self::OwnStepFailed { .. } | Self::HookFailed { .. } | Self::NobodyToAsk { .. })
     }
 
     /// Whether it says something of the server whose turn it was, and nothing of the roll.
@@ -197,6 +224,15 @@ impl Cause {
             }
             Self::NotProven { .. } => {
                 "give every host a file that runs there, or take those hosts out of the roll".into()
+            }
+            Self::Unusable { .. } | Self::ReloadRefused { .. } => {
+                format!("mend the configuration or the certificates on {host}, or bring the old ones back")
+            }
+            Self::NotReloadable { .. } => format!(
+                "restart it, which takes the change: the file on {host} stays as it is (rollgate restart --host {host})"
+            ),
+            Self::NotReloaded { .. } => {
+                format!("a restart takes what a reload does not (rollgate restart --host {host})")
             }
             Self::NobodyToAsk { .. } => "go on from a terminal, where there is somebody to answer".into(),
             _ => format!("mend {host}; do not restart it blindly, the cause would stay"),
@@ -234,6 +270,14 @@ impl Cause {
             Self::StoreEmpty { .. } => {
                 format!("{host} started with an empty store; is its volume mounted, and store_dir the same?")
             }
+            Self::Unusable { why } => {
+                format!("what is on {host} can't be used, and its server was not told of it: {}", first(why))
+            }
+            Self::ReloadRefused { line } => format!("{host} would not reload, and goes on with what it had: {line}"),
+            Self::NotReloadable { setting } => {
+                format!("{host} can't take a change of {setting} by a reload, and goes on with what it had")
+            }
+            Self::NotReloaded { missing } => format!("{host} was told to reload, and has not: {}", first(missing)),
             Self::NotPassed { hosts, of } => {
                 format!("{} of {of} servers did not pass: {}", hosts.len(), hosts.join(", "))
             }
@@ -261,6 +305,10 @@ impl Cause {
             Self::NotSettled { waiting } => format!("{host} became ready but did not stay so: {}", failed(waiting)),
         }
     }
+}
+
+fn first(all: &[String]) -> &str {
+    all.first().map_or("", String::as_str)
 }
 
 fn failed(waiting: &[Waiting]) -> String {

@@ -1,9 +1,9 @@
 //! The TLS listeners of a server, and whether the certificate of each is as good as before the restart.
 //!
 //! Servers start and are healthy with an expired certificate (measured, 2.10.26 to 2.15.1), and clients that were
-//! connected stay: only a handshake tells. The listener for routes is left to the peers: both ends of a route verify
-//! each other (`opts.go`, `parseCluster`), so each route to the new process proves its certificate better than a
-//! stranger's handshake could, which would put an error in the server's log besides.
+//! connected stay: only a handshake tells. After a restart the listener for routes is left to the peers: both ends of a
+//! route verify each other (`opts.go`, `parseCluster`), so each route to the new process proves its certificate better
+//! than a stranger's handshake could, which would put an error in the server's log besides. A reload keeps its routes.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,8 @@ pub enum ListenerKind {
     Client,
     /// Monitoring over HTTPS.
     Monitoring,
+    /// Servers of the same cluster.
+    Route,
     /// Leafnodes.
     Leafnode,
     /// Other clusters.
@@ -34,6 +36,7 @@ impl ListenerKind {
         match self {
             Self::Client => "client port",
             Self::Monitoring => "monitoring port",
+            Self::Route => "route port",
             Self::Leafnode => "leafnode port",
             Self::Gateway => "gateway port",
             Self::Websocket => "websocket port",

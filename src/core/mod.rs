@@ -18,6 +18,7 @@ pub mod own_step;
 pub mod plan;
 pub mod playbook;
 pub mod progress;
+pub mod reload;
 pub mod safety;
 pub mod scrub;
 pub mod settle;

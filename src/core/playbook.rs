@@ -80,6 +80,8 @@ pub enum Step {
     Settle(Settle),
     /// Watch the first server of the roll for longer.
     Canary(Canary),
+    /// Have the server read its configuration and certificates anew, and prove that it did.
+    Reload(Reload),
     /// A command of the operator's.
     Run(own_step::Run),
     /// A check of the operator's, over HTTP.
@@ -97,6 +99,11 @@ impl Step {
             | Self::Pause(own_step::Pause { name, .. }) => name,
             _ => self.kind(),
         }
+    }
+
+    /// Whether the server may be stopped by it.
+    pub fn may_stop(&self) -> bool {
+        matches!(self, Self::Stop(_) | Self::Start(_) | Self::Run(own_step::Run { on: own_step::Place::Host, .. }))
     }
 
     /// Whether it changes nothing anywhere.
@@ -120,6 +127,7 @@ impl Step {
             Self::Gate(_) => "gate",
             Self::Settle(_) => "settle",
             Self::Canary(_) => "canary",
+            Self::Reload(_) => "reload",
             Self::Run(_) => "run",
             Self::Http(_) => "http",
             Self::Pause(_) => "pause",
@@ -220,6 +228,38 @@ pub struct Gate {
     /// The longest that one look may take.
     #[serde(rename = "look_timeout_ms", with = "millis")]
     pub look_timeout: Duration,
+}
+
+/// Have the server read its configuration and certificates anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reload {
+    /// How it is told.
+    #[serde(default)]
+    pub through: Through,
+    /// How long it may take until it has proved that it did.
+    #[serde(rename = "deadline_ms", with = "millis")]
+    pub deadline: Duration,
+}
+
+impl Default for Reload {
+    fn default() -> Self {
+        // Reading files takes milliseconds; half a minute is for a host under load, and for looks a second apart.
+        Self { through: Through::Auto, deadline: Duration::from_secs(30) }
+    }
+}
+
+/// How a server is told to reload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename = "way to reload", rename_all = "kebab-case")]
+#[schemars(rename = "through")]
+pub enum Through {
+    /// Over the system account where the inventory has one, else through the service manager.
+    #[default]
+    Auto,
+    /// Over the system account: the server itself answers what it has against the change.
+    SystemAccount,
+    /// Through the service manager: the unit's own reload, or SIGHUP.
+    Service,
 }
 
 /// What it means that fewer clients, leafnodes or gateways are connected to the cluster than before the turn.

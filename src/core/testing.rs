@@ -61,6 +61,7 @@ pub(crate) fn varz(name: &str, id: &str, all: &[&str]) -> Varz {
         connections: 5,
         leafnodes: 0,
         gateways: Some(0),
+        config_load_time: None,
         config_digest: None,
         remotes: all.len() as u64 - 1,
         jetstream: true,
@@ -97,7 +98,8 @@ pub(crate) fn healthz_error(code: u16, error: &str) -> Health {
 
 /// A restart without a drain.
 pub(crate) fn candidate(host: &str, expect_unready: bool) -> Candidate<'_> {
-    Candidate { host, expect_unready, evicts: false, stop_limit: Some(Duration::from_secs(180)), next: None }
+    let stop_limit = Some(Duration::from_secs(180));
+    Candidate { host, expect_unready, evicts: false, stays_up: false, stop_limit, next: None }
 }
 
 /// A stream of account APP with one replica on each of `members`, all current, led by the first.

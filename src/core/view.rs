@@ -179,6 +179,9 @@ pub struct Varz {
     pub gateways: Option<u64>,
     /// Distinct servers that it has routes to.
     pub remotes: u64,
+    /// When it read its configuration, by the host's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_load_time: Option<Timestamp>,
     /// The digest of its configuration's text, from 2.11 on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_digest: Option<String>,

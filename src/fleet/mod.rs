@@ -49,6 +49,13 @@ pub trait Fleet: Send + Sync {
     /// Has a leader step down, while the lock is held. Done means that it gave up, not that another one leads.
     fn step_down(&self, leader: &StepDown, timeout: Duration) -> impl Future<Output = Seen<()>> + Send;
 
+    /// Has a server reload over the system account, while the lock is held.
+    ///
+    /// # Errors
+    /// [`Command`](crate::core::view::FailureKind::Command): the server refused, in its own words. Anything else: whether it was
+    /// told is not known.
+    fn reload(&self, server_id: &str, timeout: Duration) -> impl Future<Output = Seen<()>> + Send;
+
     /// Asks the host's service manager for the server's state.
     fn service(&self, host: &str, timeout: Duration) -> impl Future<Output = Seen<ServiceState>> + Send;
 
@@ -217,6 +224,8 @@ pub enum Action {
     Stop,
     /// Start it through its service manager.
     Start,
+    /// Have it reload through its service manager.
+    Reload,
     /// Run a command of the operator's.
     Run {
         /// The command.

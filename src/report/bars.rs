@@ -72,6 +72,7 @@ impl Reporter for Bars {
                     "start" => "starting",
                     "gate" => "waiting at the gate",
                     "settle" => "settling",
+                    "reload" => "reloading",
                     other => other,
                 };
                 self.step(format!("{host}  {doing}"));

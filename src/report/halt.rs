@@ -55,6 +55,9 @@ fn cause(out: &mut String, halt: &Halt) {
         {
             lines(out, "it said", output.lines())
         }
+        Cause::Unusable { why: all } | Cause::NotReloaded { missing: all } => {
+            all.iter().for_each(|one| section(out, "found", one))
+        }
         _ => {}
     }
     for waiting in halt.waiting() {

@@ -98,6 +98,7 @@ pub fn line(event: &Event) -> Option<(Tone, String, String)> {
             "gate" => {
                 say(Tone::Good, host, format!("ready {} after its start{}", span(*took_ms), noted(note.as_deref())))
             }
+            "reload" => say(Tone::Good, host, format!("reloaded: {}", note.as_deref().unwrap_or("proved"))),
             "settle" => note.as_deref().and_then(|note| say(Tone::Wait, host, note.to_owned())),
             _ => None,
         },

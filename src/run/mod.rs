@@ -14,6 +14,7 @@ mod lock;
 mod own_step;
 mod recorder;
 pub mod rehearse;
+mod reload;
 mod resume;
 mod roll;
 mod safe;

@@ -284,6 +284,10 @@ impl<F: Fleet> Roller<'_, F> {
         {
             return Err(error);
         }
+        if self.recorder.progress().touched_nothing() {
+            // What was staged has no use, and nobody will go on with this run.
+            self.fleet.clear(self.recorder.run(), OBSERVE_TIMEOUT).await;
+        }
         Ok(self.halted(halt))
     }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    drain, gate, install, own_step,
+    drain, gate, install, own_step, reload,
     roll::{Roller, Stop},
 };
 use crate::{
@@ -187,6 +187,7 @@ async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finis
                 Some(own_step::change_id(roller, &passage.host, "install"))
             }
             Step::Install(_) | Step::PutBack(_) => Some(install::change_id(roller, &passage.host, step.name())),
+            Step::Reload(reload) => reload::change_id(roller, &passage.host, reload),
             Step::Run(Run { on: Place::Host, .. }) => Some(own_step::change_id(roller, &passage.host, step.name())),
             Step::Drain(_) | Step::Gate(_) | Step::Settle(_) | Step::Canary(_) => None,
             Step::Run(_) | Step::Http(_) | Step::Pause(_) => None,
@@ -227,6 +228,7 @@ async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finis
                 let settle = Settle { hold: step.hold, interval: step.interval };
                 gate::settle(roller, &mut passage, &settle, "canary").await?;
             }
+            (Step::Reload(step), change) => note = Some(reload::reload(roller, &mut passage, step, change).await?),
             (Step::Run(step), change) => own_step::run(roller, &mut passage, step, change).await?,
             (Step::Http(step), _) => own_step::http(roller, &mut passage, step).await?,
             (Step::Pause(step), _) => own_step::pause(roller, &mut passage, step).await?,
@@ -412,6 +414,8 @@ async fn asked_again<F: Fleet>(
         Action::Place(_) | Action::PutBack(_) => true,
         // It may have taken effect before the boot, or be what caused it.
         Action::Run { .. } => !rebooted,
+        // Done twice it does what it does once.
+        Action::Reload => true,
     }))
 }
 

@@ -8,7 +8,7 @@ use crate::{
     process::{Ended, strings},
 };
 
-/// TLS on every listener but monitoring; leafnodes have a certificate file of their own. The other cluster is a server on
+/// TLS on every listener but monitoring, routes among them; leafnodes have a certificate file of their own. The other cluster is a server on
 /// the controller's side.
 const LISTENERS: &str = "
 leafnodes { listen: 0.0.0.0:7422, tls { cert_file: /etc/nats/tls/leaf.pem, key_file: /etc/nats/tls/server.key } }
@@ -20,6 +20,9 @@ gateway {
   gateways: [ { name: edge, urls: [ \"nats://10.77.0.1:7333\" ] } ]
 }
 ";
+
+const ROUTES: &str =
+    "tls { cert_file: /etc/nats/tls/server.pem, key_file: /etc/nats/tls/server.key, ca_file: /etc/nats/tls/ca.pem }";
 
 /// A certificate of the lab's CA, by its own key in NAME.key; `subject alternative name`, then `-days` or dates.
 const SIGN: &str = r#"
@@ -69,6 +72,7 @@ fn every_listener(nats: &'static str) {
     for host in lab.hosts() {
         let conf =
             lab.root(&host, "cp /etc/nats/tls/server.pem /etc/nats/tls/leaf.pem; cat /etc/nats/nats-server.conf");
+        let conf = conf.replace("cluster {", &format!("cluster {{\n  {ROUTES}"));
         lab.put(&host, "/etc/nats/nats-server.conf", &format!("{conf}\n{LISTENERS}"));
         lab.root(&host, "systemctl restart nats-server");
     }
@@ -89,7 +93,10 @@ fn every_listener(nats: &'static str) {
     let gateways = ended.of("turn-started")[0]["baseline"]["attachments"]["gateways"].as_u64();
     assert_eq!(gateways, Some(4), "{ended}");
 
+    crate::reload::certificates_and_settings(&lab, &inventory);
+
     // A certificate that is expired when the server starts again. It could be known before …
+    let key = lab.root("h1", "cat /etc/nats/tls/server.key");
     let expired = sign(&lab, "leaf", &key, "IP:10.77.0.11", "20240101000000Z");
     lab.put("h1", "/etc/nats/tls/leaf.pem", &expired);
     roll("short.yaml", &[]).exits(3).began_nothing().says(&["/etc/nats/tls/leaf.pem", "expired"]);

@@ -29,6 +29,7 @@ mod own_steps;
 mod plain;
 mod process;
 mod relay;
+mod reload;
 mod safety;
 mod signals;
 mod traps;

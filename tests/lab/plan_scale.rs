@@ -99,6 +99,7 @@ fn server(number: usize, at: Timestamp) -> ServerView {
             leafnodes: 0,
             gateways: Some(0),
             remotes: 4,
+            config_load_time: None,
             config_digest: None,
             jetstream: true,
             meta: Some(Meta { leader: Some(name(SERVERS - 1)), size: 5, members: vec![] }),

@@ -182,6 +182,10 @@ impl Fleet for Blind {
         self.inner.step_down(leader, timeout).await
     }
 
+    async fn reload(&self, server_id: &str, timeout: Duration) -> Seen<()> {
+        self.inner.reload(server_id, timeout).await
+    }
+
     async fn service(&self, host: &str, timeout: Duration) -> Seen<ServiceState> {
         self.inner.service(host, timeout).await
     }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use rollgate::{
+    config::Playbook,
     core::{event::Event, playbook::Step},
     fleet::{Action, sim::Topology},
 };
@@ -178,6 +179,36 @@ fn a_controller_may_die_at_any_instant() {
             if alone.end() == "finished" {
                 return Err(format!("it would have finished, and {}", played.end()));
             }
+        }
+        Ok(played.end().split(' ').next().unwrap_or_default().to_owned())
+    });
+}
+
+/// A reload stops nothing, whoever dies and whatever fails; where nothing does, every server has read what is on its disk.
+#[test]
+fn a_reload_stops_nothing() {
+    let reload = Playbook::embedded("reload").expect("an embedded playbook");
+    for_every_nth_seed(5, "a_reload_stops_nothing", |seed| {
+        let mut setup = Setup { playbook: reload.clone(), ..Setup::random(seed) };
+        setup.death = (seed % 2 == 0).then(|| deadly(seed));
+        let played = setup.play_and_resume(&[]);
+        kept(&played).map_err(|text| format!("{text}\n{:?}", setup.faults))?;
+        if let Some(effect) = played.world().effects().iter().find(|effect| effect.what != Action::Reload) {
+            return Err(format!("{effect:?}"));
+        }
+        if played.end() == "finished" {
+            for host in setup.topology.hosts() {
+                let world = played.world();
+                if setup.faults.is_empty() && (world.processes(&host) != 1 || !world.reloaded(&host)) {
+                    return Err(format!(
+                        "{host}: {} processes, reloaded: {}",
+                        world.processes(&host),
+                        world.reloaded(&host)
+                    ));
+                }
+            }
+        } else if setup.faults.is_empty() && played.end().starts_with("halted") {
+            return Err(format!("nothing was wrong, and {}", played.end()));
         }
         Ok(played.end().split(' ').next().unwrap_or_default().to_owned())
     });

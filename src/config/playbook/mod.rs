@@ -13,7 +13,9 @@ mod types;
 use std::path::Path;
 
 pub use parameters::{Given, Parameter, ParameterErrors, ParameterKind};
-pub use types::{Canary, Drain, Gate, Hooks, OrderRule, Playbook, PlaybookSource, Policy, Settle, Start, Step, Stop};
+pub use types::{
+    Canary, Drain, Gate, Hooks, OrderRule, Playbook, PlaybookSource, Policy, Reload, Settle, Start, Step, Stop,
+};
 
 use super::check::Checker;
 use super::error::ConfigErrors;
@@ -21,8 +23,9 @@ use super::yaml::Spanned;
 use super::{source, yaml};
 
 /// The playbooks that are part of the program, by name.
-const EMBEDDED: [(&str, &str); 4] = [
+const EMBEDDED: [(&str, &str); 5] = [
     ("restart", include_str!("../../../playbooks/restart.yaml")),
+    ("reload", include_str!("../../../playbooks/reload.yaml")),
     ("upgrade", include_str!("../../../playbooks/upgrade.yaml")),
     ("upgrade-by-command", include_str!("../../../playbooks/upgrade-by-command.yaml")),
     ("verify", include_str!("../../../playbooks/verify.yaml")),

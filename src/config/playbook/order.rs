@@ -17,7 +17,7 @@ struct Rule {
 }
 
 /// A new step is a new row here.
-const RULES: [Rule; 7] = [
+const RULES: [Rule; 8] = [
     Rule { step: "drain", then: Some(("stop", "clients would be moved for nothing")), after: None },
     Rule { step: "stop", then: Some(("start", "each server would be left down")), after: None },
     Rule {
@@ -28,6 +28,11 @@ const RULES: [Rule; 7] = [
     Rule {
         step: "start",
         then: Some(("gate", "the next server would be stopped before this one is back")),
+        after: None,
+    },
+    Rule {
+        step: "reload",
+        then: Some(("gate", "the next server would reload before this one has shown that it is well")),
         after: None,
     },
     Rule { step: "gate", then: None, after: None },
@@ -142,6 +147,7 @@ mod tests {
         check("stop, start, gate, settle", &[]);
         check("stop, start, gate", &[]);
         check("start, gate", &[]);
+        check("reload, gate, settle", &[]);
         check("gate, settle", &[]);
         check("gate", &[]);
     }

@@ -80,8 +80,8 @@ pub(crate) struct RawPause {
 }
 
 /// What each step is called that has no name.
-const KINDS: [&str; 11] =
-    ["drain", "stop", "install", "put-back", "start", "gate", "settle", "canary", "run", "http", "pause"];
+const KINDS: [&str; 12] =
+    ["reload", "drain", "stop", "install", "put-back", "start", "gate", "settle", "canary", "run", "http", "pause"];
 
 fn named(name: Option<&Spanned<String>>, kind: &str, checker: &mut Checker) -> String {
     match name {

@@ -11,7 +11,7 @@ use super::{
     types::OrderRule,
 };
 use crate::config::yaml::{DurationText, Ordered, ScalarText, Spanned};
-use crate::core::playbook::{AfterFailure, Connections};
+use crate::core::playbook::{AfterFailure, Connections, Through};
 
 /// What is done to each server of a cluster, one server at a time.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -101,6 +101,9 @@ pub(crate) enum RawStep {
     Settle(Option<RawSettle>),
     /// Watch the first server of the roll for longer, before the second is touched. Nothing at the others.
     Canary(Option<RawSettle>),
+    /// Test the configuration and certificates on the host as the service's user, have the server reload them, and see that it
+    /// took them: load time, digest, the certificate of every TLS listener, its log.
+    Reload(Option<RawReload>),
     /// Run a command of your own, on the host or on the controller.
     Run(Option<Spanned<RawRun>>),
     /// Ask a URL, and judge the answer.
@@ -166,6 +169,17 @@ pub(crate) struct RawGate {
     pub max_interval: Option<Spanned<DurationText>>,
     /// How long one look may take before it counts as failed; 3s by default.
     pub look_timeout: Option<Spanned<DurationText>>,
+}
+
+/// Settings of `reload`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "reload")]
+pub(crate) struct RawReload {
+    /// How the server is told: `system-account` (`nats:` in the inventory), `service` (the unit's own reload, or SIGHUP), or `auto`,
+    /// which is the default: over the system account where there is one.
+    pub through: Option<Through>,
+    /// How long until the server must have proved that it took what is on disk; 30s by default.
+    pub deadline: Option<Spanned<DurationText>>,
 }
 
 /// Settings of `settle`, and of `canary` with its own values: 2m and 2s by default.

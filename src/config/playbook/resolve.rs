@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::raw::{RawDrain, RawGate, RawPlaybook, RawPolicy, RawSettle, RawStep};
-use super::types::{Canary, Drain, Gate, Hooks, OrderRule, Policy, Settle, Start, Step, Stop};
+use super::types::{Canary, Drain, Gate, Hooks, OrderRule, Policy, Reload, Settle, Start, Step, Stop};
 use super::{hooks, install, order, own_step};
 use crate::config::check::Checker;
 use crate::config::duration;
@@ -100,6 +100,12 @@ pub(super) fn resolve_step(raw: &RawStep, span: Span, checker: &mut Checker) -> 
                 None => settle,
             };
             Step::Canary(Canary { hold, interval })
+        }
+        RawStep::Reload(raw) => {
+            let written = raw.as_ref().and_then(|raw| raw.deadline.as_ref());
+            let deadline = or_default(written, Reload::default().deadline, checker);
+            let through = raw.as_ref().and_then(|raw| raw.through).unwrap_or_default();
+            Step::Reload(Reload { through, deadline })
         }
         RawStep::Run(raw) => Step::Run(own_step::run(raw.as_ref(), span, checker)),
         RawStep::Http(raw) => Step::Http(own_step::http(raw.as_ref(), span, checker)),

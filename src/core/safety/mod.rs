@@ -47,6 +47,8 @@ pub struct Candidate<'a> {
     pub expect_unready: bool,
     /// Its clients are moved before it is stopped, so that a lame duck has nobody to wait for.
     pub evicts: bool,
+    /// It stays up: it only reloads.
+    pub stays_up: bool,
     /// How long its stop may take.
     pub stop_limit: Option<Duration>,
     /// The version that it comes back with, where the steps bring another program.
@@ -70,6 +72,7 @@ impl<'a> Candidate<'a> {
             host,
             expect_unready,
             evicts: system_account && steps.iter().any(|step| matches!(step, Step::Drain(drain) if drain.evict)),
+            stays_up: steps.iter().any(|step| matches!(step, Step::Reload(_))) && !steps.iter().any(Step::may_stop),
             stop_limit: stop,
             next: next_version(steps, host),
         }
@@ -110,12 +113,18 @@ pub fn unsafe_to_restart(view: &View, candidate: &Candidate<'_>, now: Timestamp)
     }
     routes(view, candidate.host, &mut found);
     meta(view, candidate.host, &mut found);
-    versions::judge(view, candidate, &mut found);
-    unit::judge(view, candidate, &mut found);
+    if !candidate.stays_up {
+        versions::judge(view, candidate, &mut found);
+        unit::judge(view, candidate, &mut found);
+    }
     if let Some(Err(failure)) = &view.system_account {
         found.push(Objection::SystemAccount { failure: failure.clone() });
     }
     assets::judge(view, candidate, now, &mut found);
+    if candidate.stays_up {
+        // A reload can still end a server (a log file that it can't open), so that majorities count; but it is not meant to.
+        found.retain(|objection| !matches!(objection.name(), "r1-offline" | "memory-last-copy"));
+    }
     preflight(view, candidate.host, &mut found);
     found
 }

@@ -82,7 +82,8 @@ mod tests {
         state.next.lame_duck_ms = lame_duck.map(|s| s * 1000);
         state.next.config_at = Some(at(file));
         let stop_limit = Some(Duration::from_secs(180));
-        let candidate = Candidate { host: "n1", expect_unready: false, evicts, stop_limit, next: None };
+        let candidate =
+            Candidate { host: "n1", expect_unready: false, evicts, stays_up: false, stop_limit, next: None };
         let mut found = Vec::new();
         judge(&view, &candidate, &mut found);
         assert_eq!(found.iter().map(Objection::name).collect::<Vec<_>>(), expected, "{found:?}");

@@ -229,6 +229,11 @@ impl Fleet for Live {
         self.system().await?.step_down(&target, timeout).await
     }
 
+    async fn reload(&self, server_id: &str, timeout: Duration) -> Seen<()> {
+        self.must_hold().await?;
+        self.system().await?.reload(server_id, timeout).await
+    }
+
     async fn service(&self, host: &str, timeout: Duration) -> Seen<ServiceState> {
         self.host(host)?.service(timeout).await
     }

@@ -33,6 +33,7 @@ struct WireVarz {
     #[serde(default)]
     remotes: u64,
     #[serde(default)]
+    config_load_time: Option<Timestamp>,
     config_digest: Option<String>,
     #[serde(default)]
     http_host: String,
@@ -194,6 +195,7 @@ pub fn varz(body: &str) -> Result<Varz, Failure> {
         leafnodes: wire.leafnodes,
         // Where there are any, they have an endpoint of their own.
         gateways: wire.gateway.name.is_empty().then_some(0),
+        config_load_time: wire.config_load_time,
         config_digest: wire.config_digest.filter(|digest| !digest.is_empty()),
         remotes: wire.remotes,
         jetstream: wire.jetstream.config.is_some(),

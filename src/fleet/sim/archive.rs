@@ -81,9 +81,10 @@ impl World {
                 user: "nats".into(),
                 as_service_user: true,
                 exit: Some(Exit::Code(i32::from(refused(entry).is_some()))),
-                output: vec![
-                    refused(entry).unwrap_or_else(|| format!("nats-server: configuration file {CONF} is valid")),
-                ],
+                output: vec![refused(entry).unwrap_or_else(|| {
+                    let digest = if entry.at_least(2, 11) { " (sha256:sim)" } else { "" };
+                    format!("nats-server: configuration file {CONF} is valid{digest}")
+                })],
             }),
             paths: Ok(Vec::new()),
             tls_files: Ok(Vec::new()),

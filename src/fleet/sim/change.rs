@@ -99,10 +99,20 @@ impl World {
             Action::Start => self.start(host),
             // The operator's commands are not known here: they end well, and do nothing.
             Action::Run { .. } => {}
+            Action::Reload => self.reloads(host),
             // Done: it is on the disk in one instant.
             Action::Place(_) | Action::PutBack(_) => {}
         }
         self.after(job, Happening::ChangeEnds { server: host, boot, request: number });
+    }
+
+    /// SIGHUP, or its likeness over the system account: it is read while the server serves.
+    pub(super) fn reloads(&mut self, server: usize) {
+        let now = self.now;
+        let process = self.servers[server].process.as_mut();
+        if let Some(process) = process.filter(|process| process.stage == Stage::Serving) {
+            process.loaded = now;
+        }
     }
 
     /// `systemctl stop`; whether there is a process to wait for.

@@ -250,6 +250,15 @@ impl Fleet for Sim {
         .await
     }
 
+    async fn reload(&self, server_id: &str, timeout: Duration) -> Seen<()> {
+        self.must_hold().await?;
+        self.ask(server_id, timeout, |world, server| {
+            world.judge_actor(server, self.number);
+            world.reloads(server);
+        })
+        .await
+    }
+
     async fn leave(&self, server_id: &str) {
         self.alive().await;
         let mut world = self.world();

@@ -33,6 +33,7 @@ impl World {
             cluster: if entry.at_start.contains(&StartFault::WrongCluster) { "C2" } else { "C1" },
             pid: 1_000 + incarnation,
             started: now,
+            loaded: now,
             monitor_at: now + opens,
             stage: Stage::Recovering,
             joined: false,

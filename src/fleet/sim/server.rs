@@ -87,6 +87,8 @@ pub(super) struct Process {
     pub(super) cluster: &'static str,
     pub(super) pid: u32,
     pub(super) started: Ms,
+    /// When it read its configuration last.
+    pub(super) loaded: Ms,
     pub(super) monitor_at: Ms,
     pub(super) stage: Stage,
     /// It has routes, and its raft groups run.

@@ -142,6 +142,7 @@ impl World {
             leafnodes: u64::from(entry.leafnodes),
             gateways: Some(0),
             remotes: count(remotes),
+            config_load_time: Some(self.clock(process.loaded, entry.clock)),
             config_digest: entry.at_least(2, 11).then(|| "sha256:sim".to_owned()),
             jetstream: self.jetstream && process.stage != Stage::LameDuck,
             meta,

@@ -265,6 +265,12 @@ impl World {
         self.place(host).map_or(0, |server| self.servers[server].incarnation)
     }
 
+    /// Whether a host's server has read its configuration since its start.
+    pub fn reloaded(&self, host: &str) -> bool {
+        let process = self.place(host).and_then(|server| self.servers[server].process.as_ref());
+        process.is_some_and(|process| process.loaded > process.started)
+    }
+
     /// The place of a host's server.
     pub(super) fn place(&self, host: &str) -> Option<usize> {
         self.servers.iter().position(|server| server.host == host)

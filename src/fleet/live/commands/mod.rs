@@ -169,6 +169,10 @@ fn action(service: &Service, become_: Become, change: &Change) -> Vec<String> {
         (_, Action::Place(placement)) => stage::place(placement),
         (_, Action::PutBack(kept)) => stage::put_back(kept),
         (Service::Systemd { unit }, Action::Stop) => words(&["systemctl", "stop", unit]),
+        (Service::Systemd { unit }, Action::Reload) => words(&["sh", "-c", RELOAD, "rollgate", unit]),
+        (Service::Docker { container }, Action::Reload) => words(&["docker", "kill", "--signal", "HUP", container]),
+        (Service::Podman { container }, Action::Reload) => words(&["podman", "kill", "--signal", "HUP", container]),
+        (Service::Command { .. }, Action::Reload) => words(&["sh", "-c", NO_RELOAD]),
         (Service::Systemd { unit }, Action::Start) => words(&["systemctl", "start", unit]),
         (Service::Docker { container }, Action::Stop) => words(&["docker", "stop", "--time", &limit, container]),
         (Service::Docker { container }, Action::Start) => words(&["docker", "start", container]),
@@ -178,6 +182,15 @@ fn action(service: &Service, become_: Become, change: &Change) -> Vec<String> {
         (Service::Command { start, .. }, Action::Start) => start.clone(),
     }
 }
+
+/// The unit's own reload where it has one, else the signal that the published unit sends.
+const RELOAD: &str = r#"
+if [ "$(systemctl show --property=CanReload --value -- "$1")" = yes ]; then exec systemctl reload -- "$1"; fi
+exec systemctl kill --kill-who=main --signal=HUP -- "$1"
+"#;
+
+/// The inventory has no command for it.
+const NO_RELOAD: &str = "echo 'the service is commands of your own, and none of them reloads'; exit 64";
 
 /// Back from root to whoever logged in: records of changes are root's, an operator's command need not be.
 const AS_LOGIN_USER: &str = r#"exec sudo -n -u "$SUDO_USER" -- "$@""#;

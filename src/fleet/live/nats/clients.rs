@@ -190,6 +190,14 @@ impl SystemAccount {
         self.ask::<Value>(id, "KICK", &json!({ "cid": cid }), limit).await.map(drop)
     }
 
+    /// Has a server read its configuration anew; it answers when it has.
+    ///
+    /// # Errors
+    /// [`FailureKind::Command`] where it refuses, with its reason.
+    pub async fn reload(&self, id: &str, limit: Duration) -> Seen<()> {
+        self.ask::<Value>(id, "RELOAD", &json!({}), limit).await.map(drop)
+    }
+
     async fn data<T: serde::de::DeserializeOwned>(
         &self,
         id: &str,
