@@ -18,11 +18,12 @@ help:
 demo:
 	@tests/lab/demo.sh $(if $(FAULT),--fault $(FAULT)) $(if $(REDUCED),--reduced)
 
+# `make test TESTS='--test lab -- --exact disk::…'` runs some of them.
 test:
 	$(LAB) install cc:build-essential
 	$(LAB) base
 	@# optimised: the simulator goes through thousands of rolls
-	ROLLGATE_SEEDS=$(SEEDS) ROLLGATE_REQUIRE_LAB=1 CARGO_PROFILE_TEST_OPT_LEVEL=1 cargo test --no-fail-fast
+	ROLLGATE_SEEDS=$(SEEDS) ROLLGATE_REQUIRE_LAB=1 CARGO_PROFILE_TEST_OPT_LEVEL=1 cargo test --no-fail-fast $(TESTS)
 
 lint:
 	$(LAB) install cc:build-essential shellcheck:shellcheck

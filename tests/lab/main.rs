@@ -34,5 +34,6 @@ mod safety;
 mod signals;
 mod traps;
 mod upgrade;
+mod versions;
 mod watched;
 mod ways;

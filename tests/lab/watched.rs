@@ -65,7 +65,7 @@ fn built() -> &'static PathBuf {
     BUILT.get_or_init(|| {
         let program = Path::new(ROLLGATE).with_file_name("examples/witness");
         let release = program.components().any(|part| part.as_os_str() == "release");
-        let profile = if release { "release" } else { "dev" };
+        let profile = if release { "release" } else { "test" };
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--quiet", "--example", "witness", "--profile", profile]);
         assert!(cargo.status().is_ok_and(|status| status.success()), "the witness can't be built");
