@@ -10,10 +10,11 @@
 //! - [`fleet`]: the one seam to the world, a trait; [`fleet::live`] is ssh, service managers and NATS ports.
 //! - [`run`]: the loop: decide, record, act, observe, judge.
 //! - [`journal`]: what a run leaves on disk, and the lock that keeps runs apart.
+//! - [`mirror`]: the same in a bucket of another cluster, for runners that share no disk.
 //! - [`report`]: events in words, bars and JSON.
 //! - [`cli`]: the verbs.
 //!
-//! Arrows go one way: `cli → run → fleet, journal, report → core`, and `config → core`.
+//! Arrows go one way: `cli → run → fleet, journal, report → core`, `cli → mirror → fleet, journal`, and `config → core`.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
@@ -22,5 +23,6 @@ pub mod config;
 pub mod core;
 pub mod fleet;
 pub mod journal;
+pub mod mirror;
 pub mod report;
 pub mod run;

@@ -14,7 +14,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("report", &["core"]),
     ("fleet", &["core", "config"]),
     ("run", &["core", "config", "fleet", "journal", "report"]),
-    ("cli", &["core", "config", "fleet", "journal", "report", "run"]),
+    ("mirror", &["core", "config", "fleet", "journal"]),
+    ("cli", &["core", "config", "fleet", "journal", "mirror", "report", "run"]),
 ];
 
 /// What would make `core` anything but facts in, decisions out.

@@ -92,6 +92,14 @@ impl Error {
         Self { code, ..self }
     }
 
+    /// Without what can be done about it.
+    pub fn message(&self) -> String {
+        match &self.text {
+            Text::Config(errors) => errors.to_string(),
+            Text::Plain { message, .. } => message.clone(),
+        }
+    }
+
     /// The exit code.
     pub fn code(&self) -> Code {
         self.code

@@ -1,11 +1,13 @@
 //! `history`: the runs.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Code, Error, args::Format, open, output};
-use crate::journal::{FILE_NAME, JournalError, StateDir, read};
+use super::{Code, Error, args::Format, mirror, open, output};
+use crate::journal::{Journaled, StateDir};
 
 /// Arguments of `history`.
 #[derive(Debug, Args)]
@@ -13,6 +15,9 @@ pub struct HistoryArgs {
     /// Only the latest so many.
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
     last: usize,
+    /// An inventory, whose bucket is asked too (`state:`).
+    #[arg(short, long, value_name = "FILE", env = "ROLLGATE_INVENTORY")]
+    inventory: Option<PathBuf>,
     /// The form of the answer.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -42,12 +47,21 @@ struct Row {
 /// Lists the runs, the latest last.
 ///
 /// # Errors
-/// The state directory can't be read.
-pub fn run(args: &HistoryArgs) -> Result<Code, Error> {
+/// The state directory can't be read, or the bucket can't be used.
+pub async fn run(args: HistoryArgs) -> Result<Code, Error> {
     let state = StateDir::of_user().map_err(Error::internal)?;
-    let ids = state.runs().map_err(|error| Error::internal(error).with(Code::Refused))?;
+    let mut ids = state.runs().map_err(|error| Error::internal(error).with(Code::Refused))?;
+    let buckets = mirror::named(args.inventory.as_deref()).await?;
+    ids.extend(buckets.runs().map(|(_, run)| run.id.clone()));
+    ids.sort();
+    ids.dedup();
     let skip = ids.len().saturating_sub(args.last);
-    let rows: Vec<Row> = ids.into_iter().skip(skip).map(|id| row(&state, id)).collect();
+    let mut rows: Vec<Row> = Vec::new();
+    for id in ids.into_iter().skip(skip) {
+        let closed = state.is_marked_closed(&id) || buckets.run(&id).is_some_and(|(_, run)| run.marked_closed);
+        let journaled = mirror::longer(&state, &buckets, &id).await.map_err(|error| error.message());
+        rows.push(row(id, closed, journaled));
+    }
     match args.output {
         Format::Json => output::print_json(&Answer { schema: "rollgate/history/1", runs: rows })?,
         Format::Text if rows.is_empty() => output::note("no run yet"),
@@ -56,7 +70,7 @@ pub fn run(args: &HistoryArgs) -> Result<Code, Error> {
     Ok(Code::Done)
 }
 
-fn row(state: &StateDir, id: String) -> Row {
+fn row(id: String, closed: bool, journaled: Result<Journaled, String>) -> Row {
     let mut row = Row {
         run: id,
         state: "unreadable".into(),
@@ -68,9 +82,7 @@ fn row(state: &StateDir, id: String) -> Row {
         of: 0,
         error: None,
     };
-    let closed = state.is_marked_closed(&row.run);
-    let read = read(&state.run(&row.run).join(FILE_NAME)).map_err(|error: JournalError| error.to_string());
-    match read.and_then(|journaled| {
+    match journaled.and_then(|journaled| {
         let progress = open::fold(&journaled.events).map_err(|error| error.to_string())?;
         Ok((journaled, progress))
     }) {

@@ -8,6 +8,7 @@ mod error;
 mod explain;
 mod history;
 mod hold;
+mod mirror;
 mod open;
 mod output;
 mod plan;
@@ -143,8 +144,8 @@ fn run(verb: Verb) -> Result<Code, Error> {
         Verb::Explain(args) => explain::run(&args),
         Verb::Resume(args) => block_on(resume::run(args)),
         Verb::Abort(args) => block_on(abort::run(args)),
-        Verb::History(args) => history::run(&args),
-        Verb::Show(args) => show::run(&args),
+        Verb::History(args) => block_on(history::run(args)),
+        Verb::Show(args) => block_on(show::run(args)),
         Verb::Unlock(args) => block_on(unlock::run(args)),
         Verb::Status(args) => block_on(status::run(args)),
         Verb::Schema(args) => schema::schema(&args),

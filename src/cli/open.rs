@@ -4,7 +4,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::{Code, Error, args::shell_word, hold};
+use super::{Code, Error, args::shell_word, hold, mirror, mirror::Buckets, output};
 use crate::{
     config::{Inventory, inventory::Cluster},
     core::{
@@ -12,7 +12,8 @@ use crate::{
         progress::Progress,
     },
     fleet::{Fleet, live::Live},
-    journal::{FILE_NAME, Journal, JournalError, Journaled, Sink, StateDir, Summary, summary},
+    journal::{FILE_NAME, Journal, JournalError, Journaled, Sink, StateDir, Strain, Summary, summary},
+    mirror::Mirror,
 };
 
 /// A run without an end.
@@ -45,10 +46,18 @@ impl Open {
     ///
     /// # Errors
     /// The journal can't be written.
-    pub async fn close(&self, state: &StateDir, fleet: &Live) -> Result<Vec<String>, Error> {
+    pub async fn close(&self, state: &StateDir, fleet: &Live, mirror: Option<&Mirror>) -> Result<Vec<String>, Error> {
         let directory = state.run(&self.id);
+        let here = mirror::prepare_close(mirror, state, self).await?;
         match Journal::open(&directory) {
-            Ok((mut journal, journaled)) => end(&mut journal, &self.id, &journaled)?,
+            _ if !here => {}
+            Ok((journal, journaled)) => {
+                let mut sink = mirror::sink(mirror, journal, &self.id, journaled.events.len() as u64);
+                end(sink.as_mut(), &self.id, &journaled)?;
+                if let Some(Strain::Mirror(why)) = sink.strained() {
+                    output::note(&format!("run {} is closed here, and not in the bucket: {why}", self.id));
+                }
+            }
             Err(error @ JournalError::Io { .. }) => return Err(error.into()),
             // What is damaged is kept as it is, for whoever wants to read it.
             Err(_) => state.mark_closed(&self.id).map_err(|error| {
@@ -61,8 +70,12 @@ impl Open {
 }
 
 /// Appends the end.
-fn end(journal: &mut Journal, id: &str, journaled: &Journaled) -> Result<(), Error> {
+fn end(journal: &mut dyn Sink, id: &str, journaled: &Journaled) -> Result<(), Error> {
     let progress = fold(&journaled.events);
+    if progress.as_ref().is_ok_and(Progress::closed) {
+        // Another runner did, as the bucket has told by now.
+        return Ok(());
+    }
     let (done, untouched, host) = match &progress {
         Ok(state) => (state.done.clone(), state.untouched(), state.turn.as_ref().map(|turn| turn.host.clone())),
         Err(_) => (Vec::new(), Vec::new(), None),
@@ -113,8 +126,7 @@ pub fn all(state: &StateDir) -> Result<Vec<Open>, Error> {
     Ok(open)
 }
 
-/// Those of one cluster, and those of which it can't be told. A run that changes nothing left nothing behind, and is in nobody's
-/// way.
+/// Those of one cluster, and those of which it can't be told.
 ///
 /// # Errors
 /// As [`all`].
@@ -126,29 +138,37 @@ pub fn of_cluster(state: &StateDir, cluster: &Cluster) -> Result<Vec<Open>, Erro
         Some((_, key)) => key == hold::key(cluster),
         None => true,
     });
-    let looked = |event: &Event| matches!(event, Event::RunStarted { plan, .. } if plan.only_looks());
-    open.retain(|run| run.summary.as_ref().map_or(true, |summary| !looked(&summary.first.event)));
+    open.retain(|run| !only_looks(&run.summary));
     Ok(open)
 }
 
-/// The run that is meant: the named one, or the only one of the inventory's clusters that was left.
+/// The run that is meant: the named one, or the only one of the inventory's clusters that was left, here or in the bucket.
 ///
 /// # Errors
 /// There is none, or more than one.
-pub fn choose(state: &StateDir, inventory: &Inventory, named: Option<&str>) -> Result<String, Error> {
+pub fn choose(
+    state: &StateDir,
+    inventory: &Inventory,
+    buckets: &Buckets,
+    named: Option<&str>,
+) -> Result<String, Error> {
     if let Some(id) = named {
         let plain = !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-        if !plain || !state.run(id).is_dir() {
+        if !plain || (!state.run(id).is_dir() && buckets.run(id).is_none()) {
             let text = format!("there is no run {id} in {}", state.run("").display());
             return Err(Error::plain(Code::Usage, text).hint("see: rollgate history"));
         }
         return Ok(id.to_owned());
     }
-    let mut open = Vec::new();
+    let mut ids: Vec<String> = Vec::new();
     for cluster in &inventory.clusters {
-        open.extend(of_cluster(state, cluster)?);
+        ids.extend(of_cluster(state, cluster)?.into_iter().map(|run| run.id));
     }
-    let mut ids: Vec<String> = open.into_iter().map(|run| run.id).collect();
+    // Another runner may have ended what was left here.
+    ids.retain(|id| buckets.run(id).is_none_or(|(_, run)| !run.closed()));
+    let elsewhere = buckets.runs().filter(|(_, run)| !run.closed() && !state.is_marked_closed(&run.id));
+    ids.extend(elsewhere.filter(|(_, run)| !only_looks(&run.summary)).map(|(_, run)| run.id.clone()));
+    ids.sort();
     ids.dedup();
     match ids.as_slice() {
         [] => {
@@ -159,6 +179,12 @@ pub fn choose(state: &StateDir, inventory: &Inventory, named: Option<&str>) -> R
             Err(Error::plain(Code::Usage, format!("several runs were left: {}", several.join(", "))).hint("name one"))
         }
     }
+}
+
+/// A run that changes nothing left nothing behind, and is in nobody's way.
+fn only_looks<E>(summary: &Result<Summary, E>) -> bool {
+    let looks = |event: &Event| matches!(event, Event::RunStarted { plan, .. } if plan.only_looks());
+    summary.as_ref().is_ok_and(|summary| looks(&summary.first.event))
 }
 
 /// The command line that goes on with a run.

@@ -9,21 +9,24 @@ use super::{
     Code, Error,
     args::shell_word,
     hold::{self, Wait},
+    mirror::{self, Buckets},
     open, output,
     roll::{self, Stream},
     rollback,
 };
 use crate::{
-    config::Inventory,
+    config::{Inventory, inventory::Cluster},
     core::{
         event::{Envelope, Event, SCHEMA},
+        lock::Claim,
         plan::{self, Plan},
         progress::Progress,
         settle::moved,
         view::View,
     },
     fleet::{Fleet, live::Live},
-    journal::{Journal, StateDir},
+    journal::{FILE_NAME, Journal, StateDir},
+    mirror::Mirror,
     run::{OBSERVE_TIMEOUT, Recorder, Resume, Run},
 };
 
@@ -56,15 +59,9 @@ pub struct ResumeArgs {
 pub async fn run(args: ResumeArgs) -> Result<Code, Error> {
     let inventory = Inventory::load(&args.inventory)?;
     let state = StateDir::of_user().map_err(Error::internal)?;
-    let id = open::choose(&state, &inventory, args.run.as_deref())?;
-    let (name, key) = {
-        let journaled = crate::journal::read(&state.run(&id).join(crate::journal::FILE_NAME))?;
-        let progress = open::fold(&journaled.events)?;
-        match &progress.plan {
-            Some(plan) => (plan.cluster.clone(), progress.cluster_key),
-            None => return Err(Error::plain(Code::Usage, format!("run {id} never began: there is nothing to resume"))),
-        }
-    };
+    let mut buckets = Buckets::look(&inventory).await?;
+    let id = open::choose(&state, &inventory, &buckets, args.run.as_deref())?;
+    let (name, key) = whose(&state, &buckets, &id)?;
     let cluster = open::cluster(&inventory, &name)?;
     if !key.is_empty() && key != hold::key(cluster) && !args.replan {
         let text = format!("run {id} is of another set of hosts than {name} in {}", inventory.path.display());
@@ -72,16 +69,58 @@ pub async fn run(args: ResumeArgs) -> Result<Code, Error> {
     }
     let reason = format!("resume of {name}");
     let lock = hold::here(&state, cluster, &id, &reason, args.wait).await?;
-    // Read again: until now another process may have gone on with it.
-    let (journal, journaled) = Journal::open(&state.run(&id))?;
-    let progress = resumable(&id, &journaled.events, &args)?;
-    let fleet = Live::new(cluster).await?;
     let claim = hold::claim(&lock, &id, &reason);
-    hold::hosts(&fleet, &claim, args.wait).await.map_err(|refusal| hold::refused(&refusal, &name))?;
-    let job = Job { args: &args, inventory: &inventory, id: &id, fleet: &fleet, progress, events: &journaled.events };
-    let code = job.go_on(journal, &state).await;
-    fleet.release(hold::TIMEOUT).await;
+    let mirror = buckets.mirror(&name);
+    if let Some(mirror) = &mirror {
+        mirror::take(mirror, &claim, args.wait).await?;
+    }
+    let going = Going { args: &args, inventory: &inventory, state: &state, mirror: mirror.as_ref(), id: &id };
+    let code = going.on(cluster, &claim).await;
+    if let Some(mirror) = &mirror {
+        mirror.give_back().await;
+    }
     code
+}
+
+/// The cluster of a run and its key, by its journal here or in the bucket.
+fn whose(state: &StateDir, buckets: &Buckets, id: &str) -> Result<(String, String), Error> {
+    let never = || Error::plain(Code::Usage, format!("run {id} never began: there is nothing to resume"));
+    if !state.run(id).join(FILE_NAME).exists()
+        && let Some((_, run)) = buckets.run(id)
+    {
+        let summary = run.summary.as_ref().map_err(|error| Error::plain(Code::Refused, error.to_string()))?;
+        return summary.cluster().map(|(name, key)| (name.to_owned(), key.to_owned())).ok_or_else(never);
+    }
+    let journaled = crate::journal::read(&state.run(id).join(FILE_NAME))?;
+    let progress = open::fold(&journaled.events)?;
+    progress.plan.as_ref().map(|plan| (plan.cluster.clone(), progress.cluster_key.clone())).ok_or_else(never)
+}
+
+/// A resumption with this machine's lock in hand, and the lease where there is a bucket.
+struct Going<'a> {
+    args: &'a ResumeArgs,
+    inventory: &'a Inventory,
+    state: &'a StateDir,
+    mirror: Option<&'a Mirror>,
+    id: &'a str,
+}
+
+impl Going<'_> {
+    async fn on(self, cluster: &Cluster, claim: &Claim) -> Result<Code, Error> {
+        let Self { args, inventory, state, mirror, id } = self;
+        // Read again: until now another process may have gone on with it.
+        if let Some(mirror) = mirror {
+            mirror.sync(state, id).await?;
+        }
+        let (journal, journaled) = Journal::open(&state.run(id))?;
+        let progress = resumable(id, &journaled.events, args)?;
+        let fleet = Live::new(cluster).await?;
+        hold::hosts(&fleet, claim, args.wait).await.map_err(|refusal| hold::refused(&refusal, &cluster.name))?;
+        let job = Job { args, inventory, id, fleet: &fleet, mirror, progress, events: &journaled.events };
+        let code = job.go_on(journal, state).await;
+        fleet.release(hold::TIMEOUT).await;
+        code
+    }
 }
 
 /// The state of a run that may be gone on with.
@@ -108,6 +147,7 @@ struct Job<'a> {
     inventory: &'a Inventory,
     id: &'a str,
     fleet: &'a Live,
+    mirror: Option<&'a Mirror>,
     progress: Progress,
     events: &'a [Envelope],
 }
@@ -118,6 +158,7 @@ impl Job<'_> {
             return Err(Error::plain(Code::Usage, "the run never began"));
         };
         let view = self.fleet.observe_assets(&[], OBSERVE_TIMEOUT).await;
+        mirror::must_be_elsewhere(self.mirror, &view)?;
         let plan = self.plan(&old, &view)?;
         let left = self.progress.ended.map(str::to_owned);
         self.consent(&plan)?;
@@ -140,10 +181,11 @@ impl Job<'_> {
         };
         let seq = self.events.len() as u64;
         let reporters = roll::reporters(self.args.output);
-        let recorder = Recorder::resume(self.id.to_owned(), seq, self.progress, Box::new(journal), reporters);
+        let sink = mirror::sink(self.mirror, journal, self.id, seq);
+        let recorder = Recorder::resume(self.id.to_owned(), seq, self.progress, sink, reporters);
         let code = roll::carry_out(self.fleet, run, recorder, &state.run(self.id)).await?;
         if code == Code::Halted {
-            rollback::after_halt(self.fleet, self.inventory, state, self.id, self.args.output).await?;
+            rollback::after_halt(self.fleet, self.inventory, state, self.mirror, self.id, self.args.output).await?;
         }
         Ok(code)
     }

@@ -12,20 +12,21 @@ use super::{
     Code, Error,
     args::{Limits, Parameters, Target, shell_word},
     hold::{self, Wait},
-    open, output, plan, rollback,
+    mirror, open, output, plan, rollback,
 };
 use crate::{
     config::{Inventory, Playbook, inventory::Selection},
     core::{
         event::Event,
         install::{self, mixed},
-        lock::LockRefusal,
+        lock::{Claim, LockRefusal},
         plan::Plan,
     },
     fleet::{Fleet, live::Live},
-    journal::{FILE_NAME, Journal, StateDir, read, run_id},
+    journal::{FILE_NAME, Journal, StateDir, Strain, read, run_id},
+    mirror::Mirror,
     report::{Bars, JsonLines, Lines, Reporter, end, render_halt, span},
-    run::{self as runner, Outcome, Recorder, Run, approval, shutdown},
+    run::{self as runner, OBSERVE_TIMEOUT, Outcome, Recorder, Run, approval, shutdown},
 };
 
 /// Arguments of `restart`.
@@ -163,22 +164,44 @@ impl Job<'_> {
         let id = run_id(Timestamp::now(), RandomState::new().hash_one(name));
         let reason = format!("{} of {name}", self.playbook.name);
         let lock = hold::here(self.state, &self.selection.cluster, &id, &reason, self.args.wait).await?;
+        let claim = hold::claim(&lock, &id, &reason);
+        let mirror = mirror::open(self.inventory, &self.selection.cluster).await?;
+        let Some(mirror) = mirror else { return self.roll_alone(&claim, None, id, verb, several).await };
+        mirror::take(&mirror, &claim, self.args.wait).await?;
+        let fetched = mirror::fetch_open(&mirror, self.state, &self.selection.cluster).await;
+        let code = match fetched {
+            Ok(()) => self.roll_alone(&claim, Some(&mirror), id, verb, several).await,
+            Err(error) => Err(error),
+        };
+        mirror.give_back().await;
+        code
+    }
+
+    /// The roll with this machine's lock in hand, and the lease where there is a bucket.
+    async fn roll_alone(
+        &self,
+        claim: &Claim,
+        mirror: Option<&Mirror>,
+        id: String,
+        verb: &str,
+        several: bool,
+    ) -> Result<Code, Error> {
+        let name = &self.selection.cluster.name;
         let open = open::of_cluster(self.state, &self.selection.cluster)?;
         if let (Some(run), false) = (open.first(), self.args.close_unfinished) {
             return Err(run.refuses(&self.args.target.inventory));
         }
-        let claim = hold::claim(&lock, &id, &reason);
         let fleet = Live::new(&self.selection.cluster).await?;
-        let held = hold::hosts(&fleet, &claim, self.args.wait).await;
+        let held = hold::hosts(&fleet, claim, self.args.wait).await;
         if let Err(refusal @ LockRefusal::Held { .. }) = &held {
             return Err(hold::refused(refusal, name));
         }
         if held.is_ok() {
             for run in &open {
-                run.close(self.state, &fleet).await?;
+                run.close(self.state, &fleet, mirror).await?;
             }
         }
-        let code = self.roll_locked(&fleet, held, id, verb, several).await;
+        let code = self.roll_locked((&fleet, mirror), held, id, verb, several).await;
         fleet.release(hold::TIMEOUT).await;
         code
     }
@@ -186,7 +209,7 @@ impl Job<'_> {
     /// The roll with the lock in hand; or without it where too few hosts answered, which the plan may explain better.
     async fn roll_locked(
         &self,
-        fleet: &Live,
+        (fleet, mirror): (&Live, Option<&Mirror>),
         held: Result<(), LockRefusal>,
         id: String,
         verb: &str,
@@ -202,6 +225,9 @@ impl Job<'_> {
             return Ok(Code::Done);
         }
         held.map_err(|refusal| hold::refused(&refusal, name))?;
+        if mirror.is_some() {
+            mirror::must_be_elsewhere(mirror, &fleet.observe(&[], OBSERVE_TIMEOUT).await)?;
+        }
         consent(&plan, self.args.yes, self.args.output)?;
         // The operator may have taken their time.
         fleet.renew(hold::TIMEOUT).await.map_err(|refusal| hold::refused(&refusal, name))?;
@@ -210,7 +236,8 @@ impl Job<'_> {
             Error::plain(Code::Refused, text)
                 .hint("nothing was touched; set XDG_STATE_HOME to a directory that can be written")
         })?;
-        let recorder = Recorder::new(id.clone(), Box::new(journal), reporters(self.args.output));
+        let sink = mirror::sink(mirror, journal, &id, 0);
+        let recorder = Recorder::new(id.clone(), sink, reporters(self.args.output));
         let run = Run {
             plan,
             inventory: self.inventory.digest.clone(),
@@ -224,7 +251,7 @@ impl Job<'_> {
         };
         let code = carry_out(fleet, run, recorder, &self.state.run(&id)).await?;
         if code == Code::Halted {
-            rollback::after_halt(fleet, self.inventory, self.state, &id, self.args.output).await?;
+            rollback::after_halt(fleet, self.inventory, self.state, mirror, &id, self.args.output).await?;
         }
         Ok(code)
     }
@@ -260,6 +287,11 @@ pub(super) async fn carry_out(fleet: &Live, run: Run, mut recorder: Recorder, pa
         output::note(&mixed.words(span));
     }
     output::note(&journal);
+    if let Some(Strain::Mirror(why)) = recorder.strained() {
+        output::note(&format!(
+            "the bucket lacks the end of it, until the run is gone on with or closed from here: {why}"
+        ));
+    }
     Ok(code(&outcome))
 }
 

@@ -12,6 +12,7 @@ use super::{
     Code, Error,
     args::{objections, shell_word},
     hold::{self, Wait},
+    mirror::{self, Buckets},
     open::{self, Open},
     output, plan,
     roll::{self, Stream},
@@ -24,11 +25,13 @@ use crate::{
     core::{
         event::{Envelope, Event},
         install::{self, KeptProgram, PutBack},
+        lock::Claim,
         playbook::{AfterFailure, Policy},
         progress::Progress,
     },
     fleet::{Fleet, live::Live},
     journal::{FILE_NAME, Journal, StateDir, read, run_id, summary},
+    mirror::Mirror,
     run::{Recorder, Run},
 };
 
@@ -64,35 +67,65 @@ pub struct Rollback {
 pub async fn run(args: Rollback) -> Result<Code, Error> {
     let inventory = Inventory::load(&args.inventory)?;
     let state = StateDir::of_user().map_err(Error::internal)?;
-    let old = open::choose(&state, &inventory, Some(&args.run))?;
-    let events = read(&state.run(&old).join(FILE_NAME))?.events;
-    let progress = open::fold(&events)?;
-    let name = progress.plan.as_ref().map(|plan| plan.cluster.clone()).unwrap_or_default();
+    let mut buckets = Buckets::look(&inventory).await?;
+    let old = open::choose(&state, &inventory, &buckets, Some(&args.run))?;
+    let name = cluster_of(&state, &buckets, &old).await?;
     let cluster = open::cluster(&inventory, &name)?;
     let id = run_id(Timestamp::now(), RandomState::new().hash_one(&name));
     let reason = format!("rollback of {name}");
     let lock = hold::here(&state, cluster, &id, &reason, args.wait).await?;
-    let others = open::of_cluster(&state, cluster)?;
-    if let Some(other) = others.iter().find(|other| other.id != old) {
-        return Err(other.refuses(&args.inventory));
-    }
-    let fleet = Live::new(cluster).await?;
     let claim = hold::claim(&lock, &id, &reason);
-    hold::hosts(&fleet, &claim, args.wait).await.map_err(|refusal| hold::refused(&refusal, &name))?;
-    let back = Back {
-        fleet: &fleet,
-        inventory: &inventory,
-        cluster,
-        state: &state,
-        old: &old,
-        id,
-        allow: args.allow.clone(),
-        output: args.output,
-        yes: args.yes,
-    };
-    let code = back.carry_out(&events, &progress, args.all).await;
-    fleet.release(hold::TIMEOUT).await;
+    let mirror = buckets.mirror(&name);
+    if let Some(mirror) = &mirror {
+        mirror::take(mirror, &claim, args.wait).await?;
+    }
+    let asked =
+        Asked { args: &args, inventory: &inventory, cluster, state: &state, mirror: mirror.as_ref(), old: &old };
+    let code = asked.carry_out(id, &claim).await;
+    if let Some(mirror) = &mirror {
+        mirror.give_back().await;
+    }
     code
+}
+
+/// The cluster of a run, by its journal here or in the bucket.
+async fn cluster_of(state: &StateDir, buckets: &Buckets, id: &str) -> Result<String, Error> {
+    let progress = open::fold(&mirror::longer(state, buckets, id).await?.events)?;
+    let never = || Error::plain(Code::Usage, format!("run {id} never began: there is nothing to roll back"));
+    progress.plan.as_ref().map(|plan| plan.cluster.clone()).ok_or_else(never)
+}
+
+/// A rollback that was asked for, with this machine's lock in hand, and the lease where there is a bucket.
+struct Asked<'a> {
+    args: &'a Rollback,
+    inventory: &'a Inventory,
+    cluster: &'a Cluster,
+    state: &'a StateDir,
+    mirror: Option<&'a Mirror>,
+    old: &'a str,
+}
+
+impl Asked<'_> {
+    async fn carry_out(&self, id: String, claim: &Claim) -> Result<Code, Error> {
+        let Self { args, inventory, cluster, state, mirror, old } = *self;
+        if let Some(mirror) = mirror {
+            mirror::fetch_open(mirror, state, cluster).await?;
+            mirror.sync(state, old).await?;
+        }
+        let others = open::of_cluster(state, cluster)?;
+        if let Some(other) = others.iter().find(|other| other.id != old) {
+            return Err(other.refuses(&args.inventory));
+        }
+        let events = read(&state.run(old).join(FILE_NAME))?.events;
+        let progress = open::fold(&events)?;
+        let fleet = Live::new(cluster).await?;
+        hold::hosts(&fleet, claim, args.wait).await.map_err(|refusal| hold::refused(&refusal, &cluster.name))?;
+        let (allow, output, yes) = (args.allow.clone(), args.output, args.yes);
+        let back = Back { fleet: &fleet, inventory, cluster, state, mirror, old, id, allow, output, yes };
+        let code = back.carry_out(&events, &progress, args.all).await;
+        fleet.release(hold::TIMEOUT).await;
+        code
+    }
 }
 
 /// What a run that halted asks for by `on_failure: rollback`: the program of the server that failed is put back, with the lock in
@@ -104,6 +137,7 @@ pub(super) async fn after_halt(
     fleet: &Live,
     inventory: &Inventory,
     state: &StateDir,
+    mirror: Option<&Mirror>,
     old: &str,
     output: Stream,
 ) -> Result<(), Error> {
@@ -117,7 +151,8 @@ pub(super) async fn after_halt(
     }
     let cluster = open::cluster(inventory, &plan.cluster)?;
     let id = run_id(Timestamp::now(), RandomState::new().hash_one(&plan.cluster));
-    let back = Back { fleet, inventory, cluster, state, old, id, allow: plan.policy.allow.clone(), output, yes: true };
+    let allow = plan.policy.allow.clone();
+    let back = Back { fleet, inventory, cluster, state, mirror, old, id, allow, output, yes: true };
     output::note("\non_failure: rollback");
     match back.carry_out(&events, &progress, false).await? {
         Code::Done => output::note("the upgrade has halted; the server that failed runs its old program again"),
@@ -139,6 +174,7 @@ struct Back<'a> {
     inventory: &'a Inventory,
     cluster: &'a Cluster,
     state: &'a StateDir,
+    mirror: Option<&'a Mirror>,
     old: &'a str,
     id: String,
     allow: Vec<String>,
@@ -186,7 +222,11 @@ impl Back<'_> {
         let journal = Journal::create(&directory).map_err(|error| {
             Error::plain(Code::Refused, format!("the journal can't be created in {}: {error}", directory.display()))
         })?;
-        let recorder = Recorder::new(self.id.clone(), Box::new(journal), roll::reporters(self.output));
+        let recorder = Recorder::new(
+            self.id.clone(),
+            mirror::sink(self.mirror, journal, &self.id, 0),
+            roll::reporters(self.output),
+        );
         let inventory = shell_word(&self.inventory.path.to_string_lossy());
         let run = Run {
             inventory: self.inventory.digest.clone(),
@@ -208,7 +248,7 @@ impl Back<'_> {
         if summary.as_ref().is_ok_and(|summary| summary.closed()) {
             return Ok(());
         }
-        for line in (Open { id: self.old.to_owned(), summary }).close(self.state, self.fleet).await? {
+        for line in (Open { id: self.old.to_owned(), summary }).close(self.state, self.fleet, self.mirror).await? {
             output::note(&format!("records of run {} could not be removed from {line}", self.old));
         }
         Ok(())

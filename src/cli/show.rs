@@ -1,12 +1,14 @@
 //! `show`: what happened in a run.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use serde::Serialize;
 
-use super::{Code, Error, args::Format, open, output};
+use super::{Code, Error, args::Format, mirror, open, output};
 use crate::{
     core::{event::Envelope, event::Event, install::mixed, progress::Progress},
-    journal::{FILE_NAME, StateDir, read},
+    journal::StateDir,
     report::{Lines, Reporter, end, render_halt, span},
 };
 
@@ -16,6 +18,9 @@ pub struct ShowArgs {
     /// The run (`rollgate history`); the latest where none is named.
     #[arg(value_name = "RUN")]
     run: Option<String>,
+    /// An inventory, whose bucket is asked too (`state:`).
+    #[arg(short, long, value_name = "FILE", env = "ROLLGATE_INVENTORY")]
+    inventory: Option<PathBuf>,
     /// The form of the answer.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -32,18 +37,21 @@ struct Answer<'a> {
 ///
 /// # Errors
 /// There is no such run, or its journal is damaged.
-pub fn run(args: &ShowArgs) -> Result<Code, Error> {
+pub async fn run(args: ShowArgs) -> Result<Code, Error> {
     let state = StateDir::of_user().map_err(Error::internal)?;
-    let latest = || state.runs().map(|ids| ids.last().cloned());
+    let buckets = mirror::named(args.inventory.as_deref()).await?;
+    let there = buckets.runs().map(|(_, run)| run.id.clone()).max();
+    let latest = || state.runs().map(|ids| ids.last().cloned().max(there));
     let id = match &args.run {
         Some(id) => Some(id.clone()),
         None => latest().map_err(|error| Error::internal(error).with(Code::Refused))?,
     };
-    let known = |id: &String| id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') && state.run(id).is_dir();
+    let plain = |id: &String| id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    let known = |id: &String| plain(id) && (state.run(id).is_dir() || buckets.run(id).is_some());
     let Some(id) = id.filter(known) else {
         return Err(Error::plain(Code::Usage, "there is no such run").hint("see: rollgate history"));
     };
-    let journaled = read(&state.run(&id).join(FILE_NAME))?;
+    let journaled = mirror::longer(&state, &buckets, &id).await?;
     open::fold(&journaled.events)?;
     match args.output {
         Format::Json => {

@@ -51,6 +51,11 @@ pub enum Cause {
         /// What its writing said.
         detail: String,
     },
+    /// The journal could not be mirrored for other runners, as the inventory wants it.
+    MirrorLost {
+        /// What its writing said.
+        detail: String,
+    },
     /// The restarted process is gone.
     ProcessGone,
     /// The restarted process died and its manager starts it again and again.
@@ -172,6 +177,7 @@ impl Cause {
             Self::HostLost { .. } => "host-lost",
             Self::LockLost { .. } => "lock-lost",
             Self::JournalFull { .. } => "journal-full",
+            Self::MirrorLost { .. } => "mirror-lost",
             Self::ProcessGone => "process-gone",
             Self::CrashLoop => "crash-loop",
             Self::Renamed { .. } => "server-renamed",
@@ -207,6 +213,7 @@ impl Cause {
             self,
             Self::LockLost { .. }
                 | Self::JournalFull { .. }
+                | Self::MirrorLost { .. }
                 | Self::NobodyToAsk { .. }
                 | Self::NotPassed { .. }
                 | Self::NotProven { .. }
@@ -258,6 +265,9 @@ impl Cause {
             Self::HostLost { failure } => format!("contact with {host} was lost during its {step}: {failure}"),
             Self::LockLost { detail } => format!("the {step} of {host} was left: {detail}"),
             Self::JournalFull { detail } => format!("{host} was not begun: the journal finds no room: {detail}"),
+            Self::MirrorLost { detail } => {
+                format!("the roll stopped before {host}: the journal is not mirrored: {detail}")
+            }
             Self::ProcessGone => format!("{host} was started, but its process is gone"),
             Self::CrashLoop => format!("{host} was started, but its process died, and its manager keeps starting it"),
             Self::Renamed { expected, found } => format!("{host} came back as server {found} instead of {expected}"),

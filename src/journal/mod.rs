@@ -5,9 +5,9 @@ mod lock;
 mod read;
 mod state;
 
-pub use line::LineError;
+pub use line::{LineError, decode, encode};
 pub use lock::{Lock, LockError};
-pub use read::{JournalError, Journaled, Summary, read, summary};
+pub use read::{JournalError, Journaled, Summary, parse, read, summary};
 pub use state::{StateDir, run_id};
 
 use std::{
@@ -34,10 +34,19 @@ pub trait Sink: Send {
     /// It could not be kept; the run must not go on to the effect that it announces.
     fn append(&mut self, envelope: &Envelope) -> io::Result<()>;
 
-    /// Why the run had better stop at the next safe point, if so: what comes next may not find room.
-    fn strained(&self) -> Option<String> {
+    /// Why the run had better stop at the next safe point, if so: what comes next may not be kept.
+    fn strained(&self) -> Option<Strain> {
         None
     }
+}
+
+/// Why a run had better stop, in the words of what failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Strain {
+    /// The disk has no room: what was kept for the end of the run is in use.
+    Full(String),
+    /// Other runners can't read what this one did.
+    Mirror(String),
 }
 
 /// The journal of one run.
@@ -109,6 +118,18 @@ impl Journal {
         &self.path
     }
 
+    /// Appends whole lines that another controller wrote, and that [`parse`] has taken.
+    ///
+    /// # Errors
+    /// They can't be written; what was written before stays.
+    pub fn append_lines(&mut self, lines: &[Vec<u8>]) -> io::Result<()> {
+        for line in lines {
+            self.write(line)?;
+            self.length += line.len() as u64;
+        }
+        Ok(())
+    }
+
     fn write(&mut self, line: &[u8]) -> io::Result<()> {
         // One write a line: a reader never sees half of one, unless the machine died in it.
         let written = self.file.write_all(line).and_then(|()| self.file.sync_data());
@@ -142,8 +163,8 @@ impl Sink for Journal {
         Ok(())
     }
 
-    fn strained(&self) -> Option<String> {
-        self.strained.clone()
+    fn strained(&self) -> Option<Strain> {
+        self.strained.clone().map(Strain::Full)
     }
 }
 

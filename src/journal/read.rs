@@ -67,6 +67,14 @@ pub struct Journaled {
 /// The file can't be read, or a line in it is not an event; the error names the line.
 pub fn read(path: &Path) -> Result<Journaled, JournalError> {
     let bytes = std::fs::read(path).map_err(|cause| JournalError::Io { path: path.to_owned(), cause })?;
+    parse(path, &bytes)
+}
+
+/// The same of bytes that were read already; `path` is where errors say that they are.
+///
+/// # Errors
+/// A line is not an event; the error names the line.
+pub fn parse(path: &Path, bytes: &[u8]) -> Result<Journaled, JournalError> {
     let length = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
     let text = String::from_utf8_lossy(&bytes[..length]);
     let mut events: Vec<Envelope> = Vec::new();

@@ -18,6 +18,7 @@ mod reload;
 mod resume;
 mod roll;
 mod safe;
+mod safe_point;
 pub mod shutdown;
 mod stage;
 mod told;

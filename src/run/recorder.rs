@@ -7,7 +7,7 @@ use crate::{
         event::{Envelope, Event, SCHEMA},
         progress::{Illegal, Progress},
     },
-    journal::Sink,
+    journal::{Sink, Strain},
     report::Reporter,
 };
 
@@ -49,7 +49,7 @@ impl Recorder {
     }
 
     /// Whether the journal asks to stop at the next safe point, and why.
-    pub fn strained(&self) -> Option<String> {
+    pub fn strained(&self) -> Option<Strain> {
         self.sink.strained()
     }
 

@@ -131,8 +131,8 @@ pub(super) struct Roller<'a, F> {
     pub(super) fleet: &'a F,
     pub(super) run: Run,
     pub(super) recorder: &'a mut Recorder,
-    wishes: Wishes,
-    lost: watch::Receiver<Option<LockRefusal>>,
+    pub(super) wishes: Wishes,
+    pub(super) lost: watch::Receiver<Option<LockRefusal>>,
     started: Instant,
     /// What was true of the server whose turn it is.
     pub(super) before: Before,
@@ -327,39 +327,8 @@ impl<F: Fleet> Roller<'_, F> {
         self.recorder.record(self.fleet.now(), event)
     }
 
-    /// Stops here if the operator wishes so: nothing is under way.
-    pub(super) fn safe_point(&mut self) -> Result<(), Stop> {
-        self.must_have_lock()?;
-        if let Some(detail) = self.recorder.strained() {
-            return Err(Stop::Halt(Box::new(self.halt_here(Cause::JournalFull { detail }, Vec::new()))));
-        }
-        if *self.wishes.borrow() == Wish::GoOn { Ok(()) } else { Err(Stop::Wish) }
-    }
-
-    pub(super) async fn sleep_at_safe_point(&mut self, duration: Duration) -> Result<(), Stop> {
-        let mut wishes = self.wishes.clone();
-        let mut lost = self.lost.clone();
-        tokio::select! {
-            () = wished(&mut wishes) => Err(Stop::Wish),
-            Ok(_) = lost.wait_for(Option::is_some) => self.must_have_lock(),
-            () = tokio::time::sleep(duration) => Ok(()),
-        }
-    }
-
-    /// Stops here if another run has the lock: it may be about to stop a server.
-    fn must_have_lock(&self) -> Result<(), Stop> {
-        let Some(refusal) = self.lost.borrow().clone() else { return Ok(()) };
-        Err(self.lock_lost(refusal.to_string()))
-    }
-
-    /// It says nothing of the server, so there is nothing to diagnose.
-    fn lock_lost(&self, detail: String) -> Stop {
-        let next = vec!["let the other run end, or see that it is dead".into(), self.run.status.clone()];
-        Stop::Halt(Box::new(self.halt_here(Cause::LockLost { detail }, next)))
-    }
-
     /// A halt that comes of no server, wherever the roll stands.
-    fn halt_here(&self, cause: Cause, mut next: Vec<String>) -> Halt {
+    pub(super) fn halt_here(&self, cause: Cause, mut next: Vec<String>) -> Halt {
         let progress = self.recorder.progress();
         let untouched = progress.untouched();
         let turn = progress.turn.as_ref();

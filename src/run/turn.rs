@@ -192,11 +192,15 @@ async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finis
             Step::Drain(_) | Step::Gate(_) | Step::Settle(_) | Step::Canary(_) => None,
             Step::Run(_) | Step::Http(_) | Step::Pause(_) => None,
         };
+        let down = roller.recorder.progress().turn.as_ref().is_some_and(|turn| turn.stopped);
         roller.record(Event::StepStarted {
             host: passage.host.clone(),
             step: step.name().into(),
             change: change.clone(),
         })?;
+        if !down {
+            roller.must_be_mirrored()?;
+        }
         let mut note = None;
         match (&step, change) {
             (Step::Drain(step), _) => note = Some(drain::drain(roller, &passage, step).await?),

@@ -24,6 +24,7 @@ mod jetstream;
 mod listeners;
 mod logins;
 mod matrix;
+mod mirror;
 mod network;
 mod own_steps;
 mod plain;

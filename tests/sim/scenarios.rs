@@ -41,11 +41,20 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> T {
     serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// Of a wait in which something moves, one line in so many seconds.
+const QUIET: f64 = 60.0;
+
 fn story(played: &Played) -> String {
     let mut out = String::new();
     let began = played.events.first().expect("events").at;
+    let mut told_at = f64::NEG_INFINITY;
     for envelope in &played.events {
         let at = envelope.at.duration_since(began).as_secs_f64();
+        let long_wait = matches!(&envelope.event, Event::Looked { moving: Some(_), .. });
+        if long_wait && at < told_at + QUIET {
+            continue;
+        }
+        told_at = if long_wait { at } else { f64::NEG_INFINITY };
         let told = event_line(&envelope.event).map(|(_, host, text)| format!("  {host}: {text}")).unwrap_or_default();
         let step = match &envelope.event {
             Event::StepStarted { host, step, .. } if told.is_empty() => format!("  {host}: {step}"),

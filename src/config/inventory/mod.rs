@@ -2,6 +2,7 @@
 
 mod destination;
 mod endpoint;
+mod kv;
 mod layers;
 mod nats;
 pub(crate) mod raw;
@@ -15,8 +16,8 @@ use std::path::Path;
 
 pub use select::{SelectError, Selection};
 pub use types::{
-    Become, ClientPort, Cluster, Host, Inventory, Login, Monitoring, Mux, Nats, PasswordSource, Service, Ssh, TlsFiles,
-    Via,
+    Become, ClientPort, Cluster, Host, Inventory, Kv, Login, Monitoring, Mux, Nats, PasswordSource, Service, Ssh,
+    TlsFiles, Via,
 };
 pub use url::UrlTemplate;
 
@@ -42,10 +43,12 @@ impl Inventory {
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigErrors> {
         let (raw, mut mistakes) = yaml::read::<Spanned<raw::RawInventory>>(text);
         let mut checker = Checker::new(path, etcetera::home_dir().ok());
-        let clusters = raw.map(|raw| resolve::resolve(&raw, &mut checker)).unwrap_or_default();
+        let clusters = raw.as_ref().map(|raw| resolve::resolve(raw, &mut checker)).unwrap_or_default();
+        let state =
+            raw.as_ref().and_then(|raw| raw.value.state.as_ref()).and_then(|raw| kv::resolve(raw, &mut checker));
         mistakes.extend(checker.into_mistakes());
         if mistakes.is_empty() {
-            Ok(Self { path: path.to_owned(), digest: source::digest(text), clusters })
+            Ok(Self { path: path.to_owned(), digest: source::digest(text), clusters, state })
         } else {
             Err(ConfigErrors::new(path, text, mistakes))
         }

@@ -1,4 +1,4 @@
-//! Our user of the system account.
+//! How we are a user of a cluster.
 
 use super::endpoint::{check_url, tls_files};
 use super::raw::{RawNats, RawTls};
@@ -14,8 +14,8 @@ const SCHEMES: [&str; 2] = ["nats", "tls"];
 const KINDS: &str = "write one of `context: NAME`, `creds: FILE`, `nkey: FILE`, or `user: NAME` with \
                      `password_file: FILE` or `password_env: VARIABLE`";
 
-/// The user that `raw` describes; `None` when that can't be read, which is noted.
-pub(super) fn resolve(raw: &Spanned<RawNats>, checker: &mut Checker) -> Option<Nats> {
+/// The user that `raw`, which stands at `key`, describes; `None` when that can't be read, which is noted.
+pub(super) fn resolve(key: &str, raw: &Spanned<RawNats>, checker: &mut Checker) -> Option<Nats> {
     let nats = &raw.value;
     let servers = nats.servers.as_ref().and_then(|urls| servers(urls, checker));
     let tls = nats.tls.as_ref().map(|files| tls(files, checker));
@@ -30,7 +30,7 @@ pub(super) fn resolve(raw: &Spanned<RawNats>, checker: &mut Checker) -> Option<N
         let is_valid = checker.name("NATS context", &name.value, name.span);
         return is_valid.then(|| Nats::Context { name: name.value.clone() });
     }
-    let login = login(raw, tls.as_ref(), checker)?;
+    let login = login(key, raw, tls.as_ref(), checker)?;
     if nats.servers.is_some() && servers.is_none() {
         return None;
     }
@@ -57,7 +57,7 @@ fn texts(nats: &RawNats) -> impl Iterator<Item = (&'static str, Span)> {
     pairs.into_iter().filter_map(|(key, text)| Some((key, text.as_ref()?.span)))
 }
 
-fn login(raw: &Spanned<RawNats>, tls: Option<&TlsFiles>, checker: &mut Checker) -> Option<Login> {
+fn login(key: &str, raw: &Spanned<RawNats>, tls: Option<&TlsFiles>, checker: &mut Checker) -> Option<Login> {
     let nats = &raw.value;
     let kinds: Vec<_> = texts(nats).filter(|(key, _)| matches!(*key, "creds" | "nkey" | "user")).collect();
     if let [first, second, ..] = kinds.as_slice() {
@@ -113,7 +113,7 @@ fn login(raw: &Spanned<RawNats>, tls: Option<&TlsFiles>, checker: &mut Checker) 
         return Some(Login::Certificate);
     }
     if raw.lost.is_empty() && nats.tls.as_ref().is_none_or(|tls| tls.lost.is_empty()) {
-        checker.note(Mistake::at(raw.span, "`nats` has no credentials").help(KINDS));
+        checker.note(Mistake::at(raw.span, format!("`{key}` has no credentials")).help(KINDS));
     }
     None
 }

@@ -18,6 +18,64 @@ pub(crate) struct RawInventory {
     /// The clusters by name. Names of hosts are unique over all of them.
     #[schemars(required)]
     pub clusters: Option<Spanned<Ordered<Spanned<RawCluster>>>>,
+    /// Where else a run's journal is kept: without it in files of who runs rollgate, and nowhere else.
+    pub state: Option<Spanned<RawState>>,
+}
+
+/// Where else a run's journal is kept.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "state")]
+pub(crate) struct RawState {
+    /// A key-value bucket of JetStream, in another cluster than those that are rolled: any runner then finds and resumes
+    /// what another began.
+    #[schemars(required)]
+    pub kv: Option<Spanned<RawKv>>,
+}
+
+/// A key-value bucket, and how we are a user of its account: a NATS CLI context, or `servers` and one kind of credentials.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "kv")]
+pub(crate) struct RawKv {
+    /// Its name. Make it with `nats kv add NAME --replicas 3`.
+    #[schemars(required, regex(pattern = "^[A-Za-z0-9][A-Za-z0-9_-]*$"), length(max = 128))]
+    pub bucket: Option<Spanned<String>>,
+    /// Name of a NATS CLI context (`nats context ls`) with a user of the bucket's account; nothing but `bucket` stands
+    /// beside it.
+    #[schemars(regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$"), length(max = 128))]
+    pub context: Option<Spanned<String>>,
+    /// Client URLs of the bucket's servers, `nats` or `tls`.
+    #[schemars(length(min = 1))]
+    pub servers: Option<Spanned<Vec<Spanned<String>>>>,
+    /// Credentials file (JWT and seed).
+    pub creds: Option<Spanned<String>>,
+    /// File with an nkey seed.
+    pub nkey: Option<Spanned<String>>,
+    /// Name of a user; with `password_file` or `password_env`.
+    pub user: Option<Spanned<String>>,
+    /// File whose first line is the password.
+    pub password_file: Option<Spanned<String>>,
+    /// Environment variable with the password.
+    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]*$"))]
+    pub password_env: Option<Spanned<String>>,
+    /// For servers that want TLS.
+    pub tls: Option<Spanned<RawTls>>,
+}
+
+impl RawKv {
+    /// The part that says how to get there.
+    pub(super) fn nats(&self) -> RawNats {
+        let Self { bucket: _, context, servers, creds, nkey, user, password_file, password_env, tls } = self;
+        RawNats {
+            context: context.clone(),
+            servers: servers.clone(),
+            creds: creds.clone(),
+            nkey: nkey.clone(),
+            user: user.clone(),
+            password_file: password_file.clone(),
+            password_env: password_env.clone(),
+            tls: tls.clone(),
+        }
+    }
 }
 
 /// Settings for all hosts.
@@ -210,7 +268,7 @@ pub(crate) struct RawNats {
 }
 
 /// Files for TLS.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "tls")]
 pub(crate) struct RawTls {
     /// Certificates to trust, PEM.

@@ -27,7 +27,7 @@ pub(super) fn resolve(raw: &Spanned<RawInventory>, checker: &mut Checker) -> Vec
         Layers::check_shared(defaults, checker);
     }
     let shared = raw.value.defaults.as_ref().and_then(|defaults| defaults.value.nats.as_ref());
-    let shared = shared.and_then(|nats| nats::resolve(nats, checker));
+    let shared = shared.and_then(|nats| nats::resolve("nats", nats, checker));
     let Some(clusters) = &raw.value.clusters else {
         if !raw.lost("clusters") {
             checker.note(Mistake::anywhere("the inventory has no clusters").help(HELP));
@@ -73,7 +73,7 @@ fn resolve_cluster(
     }
     check_unique(&hosts, names, checker);
     let nats = match &cluster.value.nats {
-        Some(own) => nats::resolve(own, checker),
+        Some(own) => nats::resolve("nats", own, checker),
         None => shared.cloned(),
     };
     Cluster { name: name.value.clone(), hosts: hosts.into_iter().map(|placed| placed.host).collect(), nats }

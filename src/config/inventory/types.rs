@@ -19,6 +19,17 @@ pub struct Inventory {
     pub digest: String,
     /// The clusters, in the order of the file; never empty.
     pub clusters: Vec<Cluster>,
+    /// Where journals are mirrored, if anywhere.
+    pub state: Option<Kv>,
+}
+
+/// A key-value bucket for what other runners must find: leases and journals.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kv {
+    /// How its cluster is reached; a direct one has servers.
+    pub nats: Nats,
+    /// Its name.
+    pub bucket: String,
 }
 
 /// A NATS cluster: the servers that have routes to each other.
@@ -32,7 +43,7 @@ pub struct Cluster {
     pub nats: Option<Nats>,
 }
 
-/// A user of the system account.
+/// A user of a cluster: of its system account, or of the one that has the bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Nats {

@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 
 use super::{
     Host,
-    nats::{self, Access, Environment, SystemAccount},
+    nats::{self, Access, SystemAccount},
     relay::Relay,
 };
 use crate::{
@@ -80,7 +80,7 @@ impl System {
 }
 
 async fn connect(nats: &inventory::Nats, hosts: &[Host], left: Option<&str>) -> Seen<Open> {
-    let mut access = read(nats)?;
+    let mut access = nats::read(nats)?;
     if access.tls.is_none() {
         // The schema promises the files of the hosts' client ports; hosts of one cluster share their CA.
         access.tls = hosts.first().map(|host| host.inventory().client.tls.clone());
@@ -143,11 +143,6 @@ async fn direct(access: &Access, servers: &[String], left: Option<&str>) -> Seen
 
 fn only_left() -> Failure {
     Failure::new(FailureKind::NotAsked, "system account: no server answers but the one that is about to stop")
-}
-
-fn read(nats: &inventory::Nats) -> Seen<Access> {
-    let environment = Environment { variable: &|name| std::env::var(name).ok(), home: etcetera::home_dir().ok() };
-    nats::access(nats, &environment)
 }
 
 async fn relayed(access: &Access, host: &Host) -> Seen<Open> {

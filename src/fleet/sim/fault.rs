@@ -57,6 +57,8 @@ faults! {
     StoreWiped "store-wiped" Start "its store is empty, as when a volume is not mounted",
     BlockDamaged "block-damaged" Start "a message block is damaged: a third of the messages is missing, healthz says 200",
     SlowRecovery "slow-recovery" Start "reading its store takes 25 s",
+    LongRecovery "long-recovery" Start "reading its store takes 14 minutes, and goes on all the time",
+    StuckRecovery "stuck-recovery" Start "reading its store goes on for 12 minutes, and then no further",
     NeverCurrent "never-current" Start "a stream's replica never catches up",
     Flaps "flaps" Start "healthy at first, and 503 for good a second later",
     DiesLater "dies-later" Start "it dies two seconds after it was ready",
@@ -117,7 +119,10 @@ pub(super) enum StartFault {
     Renamed,
     Wiped,
     Damaged,
+    /// Its recovery takes so much longer.
     Slow(Ms),
+    /// Its recovery does not get further than this.
+    Stuck(Ms),
     NeverCurrent,
     Flaps,
     DiesLater,
@@ -157,6 +162,8 @@ impl What {
             Self::StoreWiped => StartFault::Wiped,
             Self::BlockDamaged => StartFault::Damaged,
             Self::SlowRecovery => StartFault::Slow(25_000),
+            Self::LongRecovery => StartFault::Slow(14 * 60_000),
+            Self::StuckRecovery => StartFault::Stuck(12 * 60_000),
             Self::NeverCurrent => StartFault::NeverCurrent,
             Self::Flaps => StartFault::Flaps,
             Self::DiesLater => StartFault::DiesLater,

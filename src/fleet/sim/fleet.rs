@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use super::{
     locking::Verb,
     request::told,
+    tell::unknown,
     times::{self, Ms},
     world::{World, ms},
 };
@@ -432,9 +433,15 @@ impl Fleet for Sim {
         Vec::new()
     }
 
-    async fn recovery(&self, _: &str, _: Duration) -> Vec<Measure> {
-        // No process to read of: a gate must do with what else moves.
-        Vec::new()
+    async fn recovery(&self, host: &str, timeout: Duration) -> Vec<Measure> {
+        self.alive().await;
+        let Ok(server) = self.place(host) else { return Vec::new() };
+        let (measures, away) = {
+            let world = self.world();
+            (world.recovery(server), world.any_unreachable(std::iter::once(server)))
+        };
+        sleep(if away { timeout } else { Duration::from_millis(*times::ONE_WAY.end()) }).await;
+        measures
     }
 
     async fn look(&self, host: &str, timeout: Duration) -> Look {
@@ -480,20 +487,4 @@ impl Fleet for Sim {
         sleep(if away { timeout } else { Duration::from_millis(200) }).await;
         archive.unwrap_or_else(|failure| Archive::unknown(host, self.now(), &failure))
     }
-}
-
-fn unknown(host: &str, at: Timestamp) -> Look {
-    let seen = || Failure::new(FailureKind::NotAsked, format!("{host} is not a host of the cluster"));
-    let server = ServerView {
-        host: host.to_owned(),
-        server_name: host.to_owned(),
-        zone: None,
-        at,
-        varz: Err(seen()),
-        health: Err(seen()),
-        routes: Err(seen()),
-        client: Err(seen()),
-        service: Err(seen()),
-    };
-    Look { server, peers: Vec::new() }
 }

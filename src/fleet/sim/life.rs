@@ -4,7 +4,7 @@ use crate::core::view::{Exit, Phase};
 
 use super::{
     fault::{StartFault, StopFault},
-    server::{Process, Stage},
+    server::{Process, Reads, Stage},
     times::{self, Ms},
     world::{Happening, World},
 };
@@ -36,6 +36,7 @@ impl World {
             loaded: now,
             monitor_at: now + opens,
             stage: Stage::Recovering,
+            reads: Reads { took: 0, stuck: None },
             joined: false,
             frozen_until: 0,
             sick_at: None,
@@ -57,10 +58,19 @@ impl World {
             return;
         }
         let faults = self.servers[server].at_start.clone();
+        let mut stuck = None;
         for fault in &faults {
-            if let StartFault::Slow(took) = fault {
-                recovery += took;
+            match fault {
+                StartFault::Slow(took) => recovery += took,
+                StartFault::Stuck(after) => stuck = Some(*after),
+                _ => {}
             }
+        }
+        if let Some(after) = stuck {
+            recovery = recovery.max(after.saturating_mul(2));
+        }
+        if let Some(process) = &mut self.servers[server].process {
+            process.reads = Reads { took: recovery, stuck };
         }
         for fault in &faults {
             if let StartFault::Exits { words, again, after_recovery } = fault {
@@ -72,7 +82,9 @@ impl World {
                 return;
             }
         }
-        self.after(recovery, Happening::Recovered { server, incarnation });
+        if stuck.is_none() {
+            self.after(recovery, Happening::Recovered { server, incarnation });
+        }
     }
 
     fn is(&self, server: usize, incarnation: u32) -> bool {

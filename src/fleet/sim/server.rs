@@ -91,12 +91,29 @@ pub(super) struct Process {
     pub(super) loaded: Ms,
     pub(super) monitor_at: Ms,
     pub(super) stage: Stage,
+    pub(super) reads: Reads,
     /// It has routes, and its raft groups run.
     pub(super) joined: bool,
     /// Current in the meta group, once joined.
     pub(super) frozen_until: Ms,
     /// It says 503 from then on.
     pub(super) sick_at: Option<Ms>,
+}
+
+/// How a process reads its stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reads {
+    /// Since its start, for all of it.
+    pub(super) took: Ms,
+    /// It gets no further than after this long.
+    pub(super) stuck: Option<Ms>,
+}
+
+impl Reads {
+    /// For how long it has read by then, counted from its start.
+    pub(super) fn by(self, elapsed: Ms) -> Ms {
+        elapsed.min(self.stuck.unwrap_or(Ms::MAX)).min(self.took)
+    }
 }
 
 /// How far a process is.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::{
     group::Group,
     server::{Server, Stage},
@@ -13,6 +15,7 @@ use crate::core::{
         AssetSeen, Assets, Claim, ConsumerState, Kind, MetaSeen, PeerSeen, ServerAssets, Standing, State, Storage,
         StreamState, assemble,
     },
+    gate::{Look, Measure, Moves},
     view::{
         ClientPort, Failure, FailureKind, Health, HealthError, Meta, NextStart, Peer, Seen, ServerView, ServiceState,
         StopSignal, Varz,
@@ -348,6 +351,31 @@ impl World {
         }
     }
 
+    /// `/jsz` while the store is recovered, and over ssh what the process has read.
+    pub(super) fn recovery(&self, server: usize) -> Vec<Measure> {
+        let Some(process) = &self.servers[server].process else { return Vec::new() };
+        let elapsed = self.now.saturating_sub(process.started);
+        let read = process.reads.by(elapsed);
+        let measure = |what, value| Measure { what, value, of: None };
+        let mut found = Vec::new();
+        // Lame duck has closed JetStream by then.
+        if self.jetstream && process.stage != Stage::LameDuck && self.answering(server) == Ok(server) {
+            let copies = || self.groups.iter().filter(|group| group.kind == Kind::Stream && !group.memory);
+            let copies = || copies().filter_map(|group| group.member(server).map(|member| &group.members[member]));
+            let (streams, took) = (copies().count() as u64, process.reads.took.max(1));
+            let messages: u64 = copies().map(|copy| copy.messages).sum();
+            // One stream after the other, and a stream's messages show when it is there.
+            let there = streams * read / took;
+            let restored = if there == streams { messages } else { messages / streams.max(1) * there };
+            found.extend([measure(Moves::Streams, there), measure(Moves::Messages, restored)]);
+        }
+        if self.reachable(server).is_ok() {
+            let bytes = read * times::READS + elapsed * times::READS_IDLE;
+            found.push(measure(Moves::BytesRead, bytes));
+        }
+        found
+    }
+
     /// A span of the world's clock, as a reply time for what never comes.
     pub(super) fn any_unreachable(&self, hosts: impl Iterator<Item = usize>) -> bool {
         let mut hosts = hosts;
@@ -376,6 +404,23 @@ pub(super) enum Ill<'a> {
     NoContact,
     MetaBehind,
     Behind(&'a Group),
+}
+
+/// A look at a host that there is not.
+pub(super) fn unknown(host: &str, at: Timestamp) -> Look {
+    let seen = || Failure::new(FailureKind::NotAsked, format!("{host} is not a host of the cluster"));
+    let server = ServerView {
+        host: host.to_owned(),
+        server_name: host.to_owned(),
+        zone: None,
+        at,
+        varz: Err(seen()),
+        health: Err(seen()),
+        routes: Err(seen()),
+        client: Err(seen()),
+        service: Err(seen()),
+    };
+    Look { server, peers: Vec::new() }
 }
 
 fn sick(code: u16, kind: &str, error: &str) -> Health {

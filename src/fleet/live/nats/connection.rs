@@ -116,9 +116,8 @@ impl SystemAccount {
     ) -> Seen<Self> {
         let (violations, violation) = watch::channel(String::new());
         let violations = Arc::new(violations);
-        let mut options = ConnectOptions::new()
-            .name("rollgate")
-            .event_callback(move |event| {
+        let told = move |options: ConnectOptions| {
+            more(options).event_callback(move |event| {
                 let violations = Arc::clone(&violations);
                 async move {
                     if let Event::ServerError(ServerError::Other(text)) = event {
@@ -126,36 +125,8 @@ impl SystemAccount {
                     }
                 }
             })
-            .connection_timeout(limit)
-            .request_timeout(Some(limit))
-            .reconnect_delay_callback(|attempt| {
-                let step = u32::try_from(attempt.min(10)).unwrap_or(10);
-                (Duration::from_millis(20) * step.saturating_sub(1)).min(RECONNECT_MAX)
-            });
-        // Where the files are ours the roots are too; a server that asks for TLS gets it in either case.
-        options = options.tls_client_config((*tls).clone());
-        if access.tls_first {
-            options = options.tls_first();
-        }
-        let options = match &access.login {
-            Secret::Creds(text) => options
-                .credentials(text)
-                .map_err(|_| Failure::new(FailureKind::NotAsked, "the credentials file can't be used"))?,
-            Secret::Nkey(seed) => options.nkey(seed.clone()),
-            Secret::User(user, password) => options.user_and_password(user.clone(), password.clone()),
-            Secret::Token(token) => options.token(token.clone()),
-            Secret::None => options,
         };
-        let parsed: Vec<async_nats::ServerAddr> = servers.iter().filter_map(|url| url.parse().ok()).collect();
-        if parsed.is_empty() || parsed.len() < servers.len() {
-            return Err(Failure::new(FailureKind::NotAsked, format!("{what}: no usable client URL")));
-        }
-        let connected = tokio::time::timeout(limit, more(options).connect(parsed)).await;
-        let client = match connected {
-            Ok(Ok(client)) => client,
-            Ok(Err(error)) => return Err(refused(&error, what)),
-            Err(_) => return Err(Failure::new(FailureKind::Timeout, format!("{what}: no answer in time"))),
-        };
+        let client = dial(access, servers, what, tls, limit, told).await?;
         let account = Self { client, violation };
         account.prove(what, limit).await?;
         Ok(account)
@@ -302,6 +273,58 @@ impl SystemAccount {
             })
             .collect();
         assemble(stream::iter(asked).buffered(AT_ONCE).collect().await)
+    }
+}
+
+/// Connects as any user, to any account. Once connected it reconnects by itself, to servers that it learned of too.
+///
+/// # Errors
+/// No server could be reached within `limit`, or none took us; no secret is repeated.
+pub async fn connect(access: &Access, limit: Duration) -> Seen<Client> {
+    let tls = tls::client(&access.tls.clone().unwrap_or_default())?;
+    let what = format!("nats {}", access.servers.join(", "));
+    dial(access, &access.servers, &what, tls, limit, |options| options).await
+}
+
+async fn dial(
+    access: &Access,
+    servers: &[String],
+    what: &str,
+    tls: Arc<rustls::ClientConfig>,
+    limit: Duration,
+    more: impl FnOnce(ConnectOptions) -> ConnectOptions,
+) -> Seen<Client> {
+    let mut options = ConnectOptions::new()
+        .name("rollgate")
+        .connection_timeout(limit)
+        .request_timeout(Some(limit))
+        .reconnect_delay_callback(|attempt| {
+            let step = u32::try_from(attempt.min(10)).unwrap_or(10);
+            (Duration::from_millis(20) * step.saturating_sub(1)).min(RECONNECT_MAX)
+        });
+    // Where the files are ours the roots are too; a server that asks for TLS gets it in either case.
+    options = options.tls_client_config((*tls).clone());
+    if access.tls_first {
+        options = options.tls_first();
+    }
+    let options = match &access.login {
+        Secret::Creds(text) => options
+            .credentials(text)
+            .map_err(|_| Failure::new(FailureKind::NotAsked, "the credentials file can't be used"))?,
+        Secret::Nkey(seed) => options.nkey(seed.clone()),
+        Secret::User(user, password) => options.user_and_password(user.clone(), password.clone()),
+        Secret::Token(token) => options.token(token.clone()),
+        Secret::None => options,
+    };
+    let parsed: Vec<async_nats::ServerAddr> = servers.iter().filter_map(|url| url.parse().ok()).collect();
+    if parsed.is_empty() || parsed.len() < servers.len() {
+        return Err(Failure::new(FailureKind::NotAsked, format!("{what}: no usable client URL")));
+    }
+    let connected = tokio::time::timeout(limit, more(options).connect(parsed)).await;
+    match connected {
+        Ok(Ok(client)) => Ok(client),
+        Ok(Err(error)) => Err(refused(&error, what)),
+        Err(_) => Err(Failure::new(FailureKind::Timeout, format!("{what}: no answer in time"))),
     }
 }
 

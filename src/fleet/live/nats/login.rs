@@ -1,4 +1,4 @@
-//! Who we are to the system account: the files, variables and contexts that the inventory names, read when needed.
+//! Who we are to a NATS server: the files, variables and contexts that the inventory names, read when needed.
 //!
 //! Nothing here implements `Debug`, and no failure repeats what was read.
 
@@ -47,6 +47,15 @@ pub struct Environment<'a> {
     pub home: Option<PathBuf>,
 }
 
+/// Reads what the inventory names, in the environment of this process.
+///
+/// # Errors
+/// As [`access`].
+pub fn read(nats: &Nats) -> Seen<Access> {
+    let environment = Environment { variable: &|name| std::env::var(name).ok(), home: etcetera::home_dir().ok() };
+    access(nats, &environment)
+}
+
 /// Reads what the inventory names.
 ///
 /// # Errors
@@ -56,8 +65,8 @@ pub fn access(nats: &Nats, environment: &Environment<'_>) -> Seen<Access> {
         Nats::Context { name } => context(name, environment),
         Nats::Direct { servers, login, tls } => {
             let login = match login {
-                inventory::Login::Creds(path) => Secret::Creds(creds(read(path)?, path)?),
-                inventory::Login::Nkey(path) => Secret::Nkey(seed(&read(path)?, &path.display().to_string())?),
+                inventory::Login::Creds(path) => Secret::Creds(creds(file(path)?, path)?),
+                inventory::Login::Nkey(path) => Secret::Nkey(seed(&file(path)?, &path.display().to_string())?),
                 inventory::Login::User { name, password } => {
                     Secret::User(name.clone(), self::password(password, environment)?)
                 }
@@ -71,7 +80,7 @@ pub fn access(nats: &Nats, environment: &Environment<'_>) -> Seen<Access> {
 fn password(source: &PasswordSource, environment: &Environment<'_>) -> Seen<String> {
     match source {
         PasswordSource::File(path) => {
-            let text = read(path)?;
+            let text = file(path)?;
             let line = text.lines().next().unwrap_or_default();
             if line.is_empty() { Err(bad(format!("{} is empty", path.display()))) } else { Ok(line.to_owned()) }
         }
@@ -98,7 +107,7 @@ fn seed(text: &str, what: &str) -> Seen<String> {
     found.map(str::to_owned).ok_or_else(|| bad(format!("{what} has no nkey seed")))
 }
 
-fn read(path: &Path) -> Seen<String> {
+fn file(path: &Path) -> Seen<String> {
     std::fs::read_to_string(path).map_err(|error| bad(format!("{}: {error}", path.display())))
 }
 
@@ -241,7 +250,7 @@ fn value(text: &str, what: &str, environment: &Environment<'_>) -> Seen<String> 
         return variable(name, environment);
     }
     if text.starts_with("file://") {
-        return read(&path(text, environment)?).map(|text| text.trim_end_matches(['\r', '\n']).to_owned());
+        return file(&path(text, environment)?).map(|text| text.trim_end_matches(['\r', '\n']).to_owned());
     }
     unsupported(text, what)?;
     Ok(text.to_owned())
@@ -253,7 +262,7 @@ fn contents(text: &str, what: &str, environment: &Environment<'_>) -> Seen<Strin
         return variable(name, environment);
     }
     unsupported(text, what)?;
-    read(&path(text, environment)?)
+    file(&path(text, environment)?)
 }
 
 /// Other ways of the CLI to say where a secret is.

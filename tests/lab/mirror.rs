@@ -1,0 +1,194 @@
+//! Journals and leases in a bucket of another cluster: runners that share no disk.
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use async_nats::jetstream::{self, kv};
+
+use crate::{
+    harness::{Lab, WIDE, binaries, until},
+    process::{Running, strings},
+};
+
+/// A server of its own for the bucket, with JetStream. Killed when dropped.
+struct State {
+    child: Option<Child>,
+    program: PathBuf,
+    conf: PathBuf,
+    port: u16,
+}
+
+impl State {
+    fn new(directory: &Path) -> Option<Self> {
+        // The oldest: what it can do, all can.
+        let program = binaries()?.into_iter().next()?;
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+        let store = directory.join("store");
+        let conf = directory.join("state.conf");
+        let text = format!(
+            "listen: \"127.0.0.1:{port}\"\nserver_name: state\njetstream: {{store_dir: \"{}\"}}\n\
+             authorization: {{user: ops, password: hunter2}}\n",
+            store.display()
+        );
+        fs::write(&conf, text).expect("a configuration");
+        Some(Self { child: None, program, conf, port })
+    }
+
+    fn start(&mut self) {
+        let mut command = Command::new(&self.program);
+        command.arg("-c").arg(&self.conf).stdout(Stdio::null()).stderr(Stdio::null());
+        self.child = Some(command.spawn().expect("nats-server"));
+        until("JetStream of the state server", || {
+            self.with(async |js| js.query_account().await.is_ok()).unwrap_or(false)
+        });
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    fn with<T>(&self, work: impl AsyncFnOnce(jetstream::Context) -> T) -> Option<T> {
+        with(&format!("127.0.0.1:{}", self.port), ("ops", "hunter2"), work)
+    }
+
+    fn bucket(&self, bucket: &str, storage: jetstream::stream::StorageType) {
+        let config = kv::Config { bucket: bucket.to_owned(), storage, ..kv::Config::default() };
+        self.with(async |js| js.create_key_value(config).await.expect("a bucket")).expect("a connection");
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn with<T>(server: &str, (user, password): (&str, &str), work: impl AsyncFnOnce(jetstream::Context) -> T) -> Option<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let options = async_nats::ConnectOptions::new().user_and_password(user.to_owned(), password.to_owned());
+        let client = options.connect(server).await.ok()?;
+        Some(work(jetstream::new(client)).await)
+    })
+}
+
+/// An inventory with a bucket, whose starts are held as long as there is a file.
+fn inventory(lab: &Lab, name: &str, server: &str, (user, password): (&str, &str), bucket: &str) -> String {
+    let text = fs::read_to_string(lab.inventory()).expect("the lab's inventory");
+    let service = lab.path.join("service").display().to_string();
+    let (hold, seen) = (lab.file("hold"), lab.file("starting"));
+    let script = format!("#!/bin/sh\ntouch {seen}\nwhile [ -e {hold} ]; do sleep 0.05; done\nexec {service} start\n");
+    let start = lab.write("held-start", &script);
+    let held = text.replace(&format!("start: [{service}, start]"), &format!("start: [sh, {start}]"));
+    assert_ne!(held, text);
+    let file = lab.write(&format!("{user}.password"), &format!("{password}\n"));
+    lab.write(
+        name,
+        &format!(
+            "{held}\nstate: {{kv: {{bucket: {bucket}, servers: [\"nats://{server}\"], user: {user}, password_file: {file}}}}}\n"
+        ),
+    )
+}
+
+/// Each on a machine of its own: one that dies, another that knows nothing but the inventory, a third that comes in between.
+#[test]
+fn another_runner_goes_on() {
+    let Some(lab) = Lab::plain() else { return };
+    let Some(mut state) = State::new(lab.work.path()) else { return };
+    let server = format!("127.0.0.1:{}", state.port);
+    let ops = ("ops", "hunter2");
+    let inventory_of = |bucket: &str| inventory(&lab, &format!("{bucket}.yaml"), &server, ops, bucket);
+    let (good, quick) = (inventory_of("rollgate"), lab.file("quick.yaml"));
+    let roll = |inventory: &str| ["run", &quick, "-i", inventory, "--yes"].map(str::to_owned);
+    let run = |machine: &str, args: &[String]| -> Running {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        lab.elsewhere(machine, &args, None)
+    };
+    let before = lab.server_ids();
+
+    // What can't keep a journal is refused before anything is touched.
+    run("early", &roll(&good)).wait(WIDE).exits(6).began_nothing().says(&["bucket rollgate", "nothing was touched"]);
+    state.start();
+    run("early", &roll(&good)).wait(WIDE).exits(3).began_nothing().says(&["nats kv add rollgate"]);
+    state.bucket("short", jetstream::stream::StorageType::Memory);
+    run("early", &roll(&inventory_of("short"))).wait(WIDE).exits(3).began_nothing().says(&["in memory"]);
+    own_cluster(&lab, &run);
+    state.bucket("rollgate", jetstream::stream::StorageType::File);
+    assert_eq!(lab.server_ids(), before);
+
+    // The first dies with a server down, and its machine is gone.
+    fs::write(lab.file("hold"), "").expect("a file");
+    let mut first = run("a", &roll(&good));
+    let host = first.step("start");
+    until("the start under way", || Path::new(&lab.file("starting")).exists());
+    let late = run("c", &roll(&good)).wait(WIDE);
+    late.exits(5).began_nothing().says(&["has the lease in bucket rollgate", "quick of plain"]);
+    let died = first.kill();
+    drop(first);
+    fs::remove_dir_all(lab.work.path().join("a")).expect("its state directory");
+    fs::remove_file(lab.file("hold")).expect("the file");
+
+    // Another one finds what it left, and goes on to the same end.
+    let json = ["history", "-i", &good, "-o", "json"].map(str::to_owned);
+    let history = run("b", &json).wait(WIDE);
+    assert!(history.exits(0).stdout.contains("\"open\""), "{history}");
+    let resumed = run("b", &["resume", "-i", &good, "--yes"].map(str::to_owned)).wait(WIDE);
+    resumed.exits(0).says(&["whether it lives shows within"]);
+    let whole: Vec<String> = resumed.events.iter().map(|event| event["event"].to_string()).collect();
+    assert_eq!(whole.first().map(String::as_str), Some("\"run-started\""), "{died}\n{resumed}");
+    let starts = resumed.of("step-started").into_iter().filter(|e| e["step"] == "stop").count();
+    assert_eq!((starts, resumed.rolled().len()), (3, 3), "{died}\n{resumed}");
+    assert_eq!(resumed.of("settled")[0]["host"], host.as_str(), "{died}\n{resumed}");
+    let after = lab.server_ids();
+    assert!(before.iter().zip(&after).all(|(old, new)| new.is_some() && old != new), "{before:?} {after:?}\n{resumed}");
+    let id = resumed.run().to_owned();
+    let show = ["show", "-i", &good, &id].map(str::to_owned);
+    assert!(run("d", &show).wait(WIDE).exits(0).stdout.contains("turn 3 of 3"));
+    run("d", &["resume", "-i", &good, "--yes"].map(str::to_owned)).wait(WIDE).exits(2).says(&["left unfinished"]);
+
+    bucket_goes_away(&lab, &mut state, &good, &run);
+}
+
+type Run<'a> = dyn Fn(&str, &[String]) -> Running + 'a;
+
+/// The bucket must outlive the servers that are rolled.
+fn own_cluster(lab: &Lab, run: &Run<'_>) {
+    let ssh = fs::read_to_string(lab.path.join("ssh_config")).expect("the lab's ssh configuration");
+    let address = ssh.split("Host h1\n  HostName ").nth(1).and_then(|rest| rest.lines().next()).expect("an address");
+    let (server, app) = (format!("{address}:24222"), ("app", "app"));
+    let config = kv::Config { bucket: "own".into(), num_replicas: 3, ..kv::Config::default() };
+    with(&server, app, async |js| js.create_key_value(config).await.expect("a bucket")).expect("a connection");
+    let own = inventory(lab, "own.yaml", &server, app, "own");
+    let ended = run("early", &["run", &lab.file("quick.yaml"), "-i", &own, "--yes"].map(str::to_owned)).wait(WIDE);
+    ended.exits(3).began_nothing().says(&["bucket own is on server", "would go away with it"]);
+}
+
+/// It goes away in the middle of a turn: the turn is finished, no other is begun, and the bucket gets what it missed.
+fn bucket_goes_away(lab: &Lab, state: &mut State, inventory: &str, run: &Run<'_>) {
+    fs::write(lab.file("hold"), "").expect("a file");
+    let mut roll = run("e", &["run", &lab.file("quick.yaml"), "-i", inventory, "--yes"].map(str::to_owned));
+    let host = roll.step("start");
+    state.kill();
+    fs::remove_file(lab.file("hold")).expect("the file");
+    let halted = roll.wait(WIDE);
+    halted.exits(4).journal_is_whole().says(&["the journal is not mirrored", "the bucket lacks the end of it"]);
+    let halt = halted.halt("mirror-lost");
+    assert_eq!(strings(&halt["done"]), [host.as_str()], "{halted}");
+    assert_eq!(strings(&halt["untouched"]).len(), 2, "{halted}");
+    let resume = ["resume", "-i", inventory, "--yes"].map(str::to_owned);
+    run("e", &resume).wait(WIDE).exits(6).says(&["bucket rollgate"]);
+    state.start();
+    let resumed = run("e", &resume).wait(WIDE);
+    assert_eq!(resumed.exits(0).rolled().len(), 2, "{halted}\n{resumed}");
+    let show = run("d", &["show", "-i", inventory, halted.run(), "-o", "json"].map(str::to_owned)).wait(WIDE);
+    let told: serde_json::Value = serde_json::from_str(&show.exits(0).stdout).expect("JSON");
+    let count = halted.events.len() + resumed.events.len();
+    assert_eq!(told["events"].as_array().map(Vec::len), Some(count), "{show}\n{halted}\n{resumed}");
+}
