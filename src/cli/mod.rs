@@ -62,6 +62,8 @@ enum Verb {
     Rehearse(rehearse::RehearseArgs),
     /// Restart every server, one at a time.
     Restart(roll::Restart),
+    /// Reboot every host, one at a time; a patch command first, with `--set patch=COMMAND`.
+    Reboot(roll::Reboot),
     /// Carry out a playbook: one of your own, or one that is built in.
     Run(roll::RunArgs),
     /// List, show and check playbooks.
@@ -130,6 +132,7 @@ fn run(verb: Verb) -> Result<Code, Error> {
         Verb::Plan(args) => block_on(plan::run(args)),
         Verb::Rehearse(args) => rehearse::run(&args),
         Verb::Restart(args) => block_on(roll::restart(args)),
+        Verb::Reboot(args) => block_on(roll::reboot(args)),
         Verb::Run(args) => block_on(roll::run(args)),
         Verb::Playbook(args) => playbook::run(&args),
         Verb::Diagnose(args) => block_on(diagnose::run(args)),

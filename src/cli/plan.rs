@@ -21,6 +21,7 @@ use crate::{
         plan::{self, Few, Plan, Turn},
         playbook::Step,
         safety::Objection,
+        view::View,
     },
     fleet::{Fleet, live::Live},
     run::diagnosis,
@@ -80,9 +81,7 @@ pub async fn make(fleet: &impl Fleet, selection: &Selection, playbook: &Playbook
     let mut told = Vec::new();
     loop {
         let view = diagnosis::observe(fleet, &selection.roll).await;
-        let (policy, steps) = (playbook.policy.clone(), playbook.turn.clone());
-        let plan = plan::plan(&view, &selection.roll, &playbook.name, policy, steps);
-        let plan = Plan { hooks: playbook.hooks.clone(), ..plan };
+        let plan = from_view(&view, selection, playbook);
         if !plan.may_become_safe() || Instant::now() + INTERVAL > deadline {
             return plan;
         }
@@ -94,6 +93,13 @@ pub async fn make(fleet: &impl Fleet, selection: &Selection, playbook: &Playbook
         }
         sleep(INTERVAL).await;
     }
+}
+
+/// The plan of a cluster that was observed.
+pub fn from_view(view: &View, selection: &Selection, playbook: &Playbook) -> Plan {
+    let (policy, steps) = (playbook.policy.clone(), playbook.turn.clone());
+    let plan = plan::plan(view, &selection.roll, &playbook.name, policy, steps);
+    Plan { hooks: playbook.hooks.clone(), ..plan }
 }
 
 /// The exit code of a plan: whether a run would start.
@@ -132,6 +138,14 @@ pub fn text(plan: &Plan) -> String {
     });
     let head = ["#", "host", "version", "zone", "clients", "leafnodes", "why here"];
     let _ = write!(out, "{}", output::table(&head, rows));
+    for turn in &plan.turns {
+        for difference in &turn.differences {
+            let _ = writeln!(out, "at {}: {difference}", turn.host);
+        }
+    }
+    if !plan.unchanged.is_empty() {
+        let _ = writeln!(out, "unchanged, and left alone: {}", plan.unchanged.join(", "));
+    }
     plan.turns.iter().for_each(|turn| effect(&mut out, turn));
     for (label, steps) in [
         ("before", &plan.hooks.before),
@@ -149,8 +163,10 @@ pub fn text(plan: &Plan) -> String {
     if !plan.policy.pause.is_zero() {
         let _ = writeln!(out, "between: a pause of {}", duration::format(plan.policy.pause));
     }
-    if !plan.bystanders.is_empty() {
-        let _ = writeln!(out, "observed only: {}", plan.bystanders.join(", "));
+    let only: Vec<&str> =
+        plan.bystanders.iter().filter(|host| !plan.unchanged.contains(host)).map(String::as_str).collect();
+    if !only.is_empty() {
+        let _ = writeln!(out, "observed only: {}", only.join(", "));
     }
     for turn in plan.turns.iter().filter(|turn| !turn.waived.is_empty()) {
         let _ = writeln!(out, "wrong already at {}, and not waited for:", turn.host);
@@ -242,10 +258,13 @@ fn step(step: &Step) -> String {
         Step::Drain(_) => "drain".into(),
         Step::Stop(stop) => format!("stop (at most {})", duration::format(stop.deadline)),
         Step::Start(_) => "start".into(),
+        Step::Reboot(reboot) => format!("reboot (at most {})", duration::format(reboot.deadline)),
         Step::Gate(gate) => format!("gate ({} good looks within {})", gate.looks, duration::format(gate.deadline)),
         Step::Reload(reload) => format!("reload (proved within {})", duration::format(reload.deadline)),
         Step::Run(own_step::Run { on: Place::Host, name, .. }) => name.clone(),
         Step::Run(own_step::Run { on: Place::Controller, name, .. }) => format!("{name} (here)"),
+        Step::File(own_step::File { on: Place::Host, name, .. }) => name.clone(),
+        Step::File(own_step::File { on: Place::Controller, name, .. }) => format!("{name} (here)"),
         Step::Http(own_step::Http { name, .. }) => name.clone(),
         Step::Pause(own_step::Pause { until: Until::Over(time), .. }) => format!("pause {}", duration::format(*time)),
         Step::Pause(own_step::Pause { name, .. }) => format!("{name} (asks you)"),
@@ -258,7 +277,7 @@ mod tests {
     use super::*;
     use crate::core::{
         testing::{cluster, healthz_error},
-        view::{Failure, FailureKind, View},
+        view::{Failure, FailureKind},
     };
 
     fn check(view: &View, hosts: &[&str]) -> (String, Code) {

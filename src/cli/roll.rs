@@ -1,4 +1,4 @@
-//! `restart` and `run`: carry out a plan, on every selected cluster, one after the other.
+//! `restart`, `reboot` and `run`: carry out a plan, on every selected cluster, one after the other.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -31,6 +31,15 @@ use crate::{
 /// Arguments of `restart`.
 #[derive(Debug, Args)]
 pub struct Restart {
+    #[command(flatten)]
+    roll: RollArgs,
+}
+
+/// Arguments of `reboot`.
+#[derive(Debug, Args)]
+pub struct Reboot {
+    #[command(flatten)]
+    parameters: Parameters,
     #[command(flatten)]
     roll: RollArgs,
 }
@@ -83,17 +92,29 @@ pub async fn restart(args: Restart) -> Result<Code, Error> {
     roll(&args.roll, Playbook::restart(), "restart").await
 }
 
+/// Reboots the hosts of the selected servers.
+///
+/// # Errors
+/// As [`restart`], and a parameter that does not fit.
+pub async fn reboot(args: Reboot) -> Result<Code, Error> {
+    let playbook = args.parameters.playbook(Some(Path::new("reboot")))?;
+    roll(&args.roll, playbook, &with_parameters("reboot".into(), &args.parameters)).await
+}
+
 /// Carries out a playbook.
 ///
 /// # Errors
 /// As [`restart`], and mistakes in the playbook.
 pub async fn run(args: RunArgs) -> Result<Code, Error> {
     let playbook = args.parameters.playbook(Some(&args.playbook))?;
-    let mut verb = format!("run {}", shell_word(&args.playbook.to_string_lossy()));
-    for (name, value) in &args.parameters.set {
-        verb.push_str(&format!(" --set {}", shell_word(&format!("{name}={value}"))));
-    }
-    roll(&args.roll, playbook, &verb).await
+    let verb = format!("run {}", shell_word(&args.playbook.to_string_lossy()));
+    roll(&args.roll, playbook, &with_parameters(verb, &args.parameters)).await
+}
+
+/// A verb as it would have to be typed again.
+fn with_parameters(verb: String, parameters: &Parameters) -> String {
+    let set = parameters.set.iter().map(|(name, value)| format!(" --set {}", shell_word(&format!("{name}={value}"))));
+    verb + &set.collect::<String>()
 }
 
 async fn roll(args: &RollArgs, playbook: Playbook, verb: &str) -> Result<Code, Error> {
@@ -181,6 +202,11 @@ impl Job<'_> {
         let plan = plan::make(fleet, self.selection, self.playbook, output::note).await;
         if let Some(code) = self.refused(&plan) {
             return Ok(code);
+        }
+        if plan.turns.is_empty() {
+            output::note(&plan::text(&plan));
+            output::note("nothing to do: every server runs with what is on its host's disk");
+            return Ok(Code::Done);
         }
         held.map_err(|refusal| hold::refused(&refusal, name))?;
         if mirror.is_some() {

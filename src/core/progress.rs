@@ -259,7 +259,7 @@ impl Progress {
     /// Where `step` is a command of the operator's.
     fn in_command(&mut self, host: &str, step: &str, change: impl FnOnce(&mut OwnCommand)) {
         let steps = self.plan.iter().flat_map(|plan| plan.steps.iter().chain(plan.hooks.all()));
-        if steps.into_iter().any(|known| matches!(known, Step::Run(run) if run.name == step)) {
+        if steps.into_iter().any(|known| matches!(known, Step::Run(_) | Step::File(_)) && known.name() == step) {
             let none = OwnCommand { stage: OwnStage::Begun, failures: 0 };
             change(self.own.entry(host.to_owned()).or_default().entry(step.to_owned()).or_insert(none));
         }

@@ -63,6 +63,7 @@ pub fn line(event: &Event) -> Option<(Tone, String, String)> {
             say(Tone::Plain, host, text)
         }
         Event::StepStarted { host, step, .. } if step == "settle" => say(Tone::Plain, host, "settling".into()),
+        Event::StepStarted { host, step, .. } if step == "reboot" => say(Tone::Plain, host, "rebooting".into()),
         Event::StepStarted { .. } => None,
         Event::Looked { waiting, .. } if waiting.is_empty() => None,
         Event::Looked { host, waiting, moving, .. } => say(Tone::Wait, host, waits(waiting, moving.as_ref())),
@@ -78,6 +79,10 @@ pub fn line(event: &Event) -> Option<(Tone, String, String)> {
             }
             "stop" => say(Tone::Plain, host, format!("stopped in {}", span(*took_ms))),
             "start" => say(Tone::Plain, host, format!("started in {}", span(*took_ms))),
+            "reboot" => {
+                let note = note.as_deref().map(|note| format!(": {note}")).unwrap_or_default();
+                say(Tone::Plain, host, format!("rebooted in {}{note}", span(*took_ms)))
+            }
             "gate" => {
                 let note = note.as_deref().map(|note| format!("; {note}")).unwrap_or_default();
                 say(Tone::Good, host, format!("ready {} after its start{note}", span(*took_ms)))

@@ -10,6 +10,7 @@ use super::OBSERVE_TIMEOUT;
 use crate::{
     core::{
         diagnosis::{Context, Diagnosis, Purpose, diagnose, evidence::Archive},
+        difference::differences,
         halt::Cause,
         view::{HealthError, View},
     },
@@ -50,6 +51,11 @@ impl Before {
     /// The same where nothing is going to be touched: what its last start was like does not matter.
     pub(super) fn looked_at(self) -> Self {
         Self { looks: true, had_state: false, ..self }
+    }
+
+    /// The same on a host that we have rebooted: what is found there is not blamed on that.
+    pub(super) fn in_boot(self, boot: &str) -> Self {
+        Self { boot: Some(boot.to_owned()), ..self }
     }
 
     fn context(&self, since: Option<Timestamp>) -> Context {
@@ -103,13 +109,18 @@ async fn evidence<F: Fleet>(fleet: &F, host: &str, since: Option<Timestamp>) -> 
 }
 
 /// Observes the cluster, and whether the servers of `hosts` could start again with the configuration, program, files and
-/// ports that they would meet now. Nothing is touched.
+/// ports that they would meet now, and whether those are what they run with. Nothing is touched.
 pub async fn observe<F: Fleet>(fleet: &F, hosts: &[String]) -> View {
     let context = Context { purpose: Purpose::Preflight, ..Context::default() };
     let (archives, mut view) =
         tokio::join!(collect(fleet, hosts, PREFLIGHT_TIMEOUT), fleet.observe_assets(hosts, OBSERVE_TIMEOUT));
-    view.preflight =
-        judged(archives, &view).map(|archive| (archive.host.clone(), diagnose(&archive, &context))).collect();
+    let found: Vec<_> = judged(archives, &view)
+        .map(|archive| (archive.host.clone(), diagnose(&archive, &context), differences(&archive)))
+        .collect();
+    for (host, diagnosis, differences) in found {
+        view.preflight.push((host.clone(), diagnosis));
+        view.differences.push((host, differences));
+    }
     view
 }
 

@@ -11,6 +11,7 @@ mod gate;
 mod hooks;
 mod lock;
 mod own_step;
+mod reboot;
 mod recorder;
 pub mod rehearse;
 mod reload;

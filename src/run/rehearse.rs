@@ -10,7 +10,13 @@ use serde::Serialize;
 
 use super::{Outcome, Recorder, Run, RunError, approval::Answer, roll, shutdown};
 use crate::{
-    core::{event::Envelope, lock::Claim, plan::Plan, playbook::Step},
+    core::{
+        event::Envelope,
+        lock::Claim,
+        own_step::{Pause, Until},
+        plan::Plan,
+        playbook::Step,
+    },
     fleet::{
         Fleet,
         sim::{Breach, Dark, Fault, Sim, Topology, World},
@@ -65,8 +71,14 @@ pub fn rehearse(plan: &Plan, topology: &Topology, faults: &[Fault], seed: u64) -
     runtime.block_on(rehearse_in(plan, topology, faults, seed)).map_err(io::Error::other)
 }
 
-/// The same in the caller's runtime. Of the operator's own steps commands and approvals go well, and take no time; checks over
-/// HTTP are left out. The runtime's clock must be paused; many can be under way at once.
+/// What the operator's own checks ask for is not simulated: in their places stands a step of the same name, which goes well.
+fn stand_in(step: &mut Step) {
+    if let Step::Http(http) = step {
+        *step = Step::Pause(Pause { name: http.name.clone(), until: Until::Over(Duration::ZERO) });
+    }
+}
+
+/// The same in the caller's runtime. The operator's own steps go well, before and after the roll and on halt too. The runtime's clock must be paused; many can be under way at once.
 ///
 /// # Errors
 /// The runner failed: a bug.
@@ -80,8 +92,9 @@ pub async fn rehearse_in(plan: &Plan, topology: &Topology, faults: &[Fault], see
     let memory = Memory::default();
     let mut recorder = Recorder::new(format!("rehearsal-{seed}"), Box::new(memory.clone()), vec![]);
     let mut plan = plan.clone();
-    // What the operator's own checks ask for is not simulated.
-    plan.steps.retain(|step| !matches!(step, Step::Http(_)));
+    let hooks = &mut plan.hooks;
+    let hooks = hooks.before.iter_mut().chain(&mut hooks.after).chain(&mut hooks.on_halt);
+    plan.steps.iter_mut().chain(hooks).for_each(stand_in);
     let run = Run {
         plan: plan.clone(),
         inventory: "rehearsal".into(),

@@ -12,7 +12,9 @@ mod types;
 use std::path::Path;
 
 pub use parameters::{Given, Parameter, ParameterErrors, ParameterKind};
-pub use types::{Drain, Gate, Hooks, OrderRule, Playbook, PlaybookSource, Policy, Reload, Settle, Start, Step, Stop};
+pub use types::{
+    Drain, Gate, Hooks, OrderRule, Playbook, PlaybookSource, Policy, Reboot, Reload, Settle, Start, Step, Stop,
+};
 
 use super::check::Checker;
 use super::error::ConfigErrors;
@@ -20,9 +22,10 @@ use super::yaml::Spanned;
 use super::{source, yaml};
 
 /// The playbooks that are part of the program, by name.
-const EMBEDDED: [(&str, &str); 3] = [
+const EMBEDDED: [(&str, &str); 4] = [
     ("restart", include_str!("../../../playbooks/restart.yaml")),
     ("reload", include_str!("../../../playbooks/reload.yaml")),
+    ("reboot", include_str!("../../../playbooks/reboot.yaml")),
     ("verify", include_str!("../../../playbooks/verify.yaml")),
 ];
 

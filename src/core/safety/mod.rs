@@ -21,7 +21,7 @@ pub use warning::{Warning, warnings};
 use super::{
     assets::Gap,
     plan::Turn,
-    playbook::Step,
+    playbook::{Step, boot_starts},
     view::{Failure, FailureKind, Phase, ServerView, View},
 };
 
@@ -50,6 +50,8 @@ pub struct Candidate<'a> {
     pub stays_up: bool,
     /// How long its stop may take.
     pub stop_limit: Option<Duration>,
+    /// The boot of its host has to start it.
+    pub boot_starts: bool,
 }
 
 impl<'a> Candidate<'a> {
@@ -71,6 +73,7 @@ impl<'a> Candidate<'a> {
             evicts: system_account && steps.iter().any(|step| matches!(step, Step::Drain(drain) if drain.evict)),
             stays_up: steps.iter().any(|step| matches!(step, Step::Reload(_))) && !steps.iter().any(Step::may_stop),
             stop_limit: stop,
+            boot_starts: boot_starts(steps),
         }
     }
 }

@@ -68,6 +68,8 @@ pub enum Promise {
     Manageable,
     /// Never an act of a controller that has lost the lock to another.
     Stale,
+    /// Never a reboot of a host whose server runs.
+    Running,
     /// Never a stop with everyone still attached, where a system account was named to drain it.
     Drained,
 }
@@ -197,6 +199,13 @@ impl World {
     pub(super) fn judge_start(&mut self, server: usize) {
         if self.servers[server].failed_after_start {
             self.breach(server, vec![(Promise::Repeated, "it failed after its restart, and is started again".into())]);
+        }
+    }
+
+    /// Judges the reboot of a host at the moment at which it is ordered there.
+    pub(super) fn judge_reboot(&mut self, server: usize) {
+        if self.servers[server].process.is_some() {
+            self.breach(server, vec![(Promise::Running, "its server runs".into())]);
         }
     }
 
