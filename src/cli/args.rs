@@ -9,7 +9,7 @@ use crate::{
     config::{Inventory, Playbook, inventory::Selection, playbook::Given},
     core::{
         install::{self, Install, Source},
-        playbook::Step,
+        playbook::{OnlyIf, Step},
         safety::Objection,
     },
 };
@@ -109,10 +109,20 @@ pub struct Limits {
     /// End after this many servers.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub stop_after: Option<u32>,
+    /// Give a turn only to servers whose configuration or program on disk is not the one that runs, or is not known to be.
+    #[arg(long, value_enum, value_name = "CONDITION")]
+    pub only_if: Option<Condition>,
     /// Consent to an objection, by the name that `plan` shows; may be repeated. A finding that keeps a server from coming back
     /// is consented to by its code: `preflight:CODE`.
     #[arg(long, value_name = "OBJECTION", value_parser = clap::builder::PossibleValuesParser::new(objections()))]
     pub allow: Vec<String>,
+}
+
+/// [`OnlyIf`] on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Condition {
+    /// Configuration or program on disk is not the one that runs, or is not known to be.
+    Changed,
 }
 
 /// What can be consented to; of the findings, whose codes are many, `explain` has the list.
@@ -124,6 +134,7 @@ impl Limits {
     /// The playbook with what the command line says in its place.
     pub fn apply(&self, mut playbook: Playbook) -> Playbook {
         playbook.policy.allow.extend(self.allow.iter().cloned());
+        playbook.policy.only_if = self.only_if.map(|Condition::Changed| OnlyIf::Changed).or(playbook.policy.only_if);
         playbook.policy.stop_after = self.stop_after.or(playbook.policy.stop_after);
         playbook
     }

@@ -67,6 +67,8 @@ enum Verb {
     Upgrade(roll::Upgrade),
     /// Put back the program that an upgrade has replaced, on the server that it left in its turn or on all.
     Rollback(rollback::Rollback),
+    /// Reboot every host, one at a time; a patch command first, with `--set patch=COMMAND`.
+    Reboot(roll::Reboot),
     /// Carry out a playbook: one of your own, or one that is built in.
     Run(roll::RunArgs),
     /// List, show and check playbooks.
@@ -137,6 +139,7 @@ fn run(verb: Verb) -> Result<Code, Error> {
         Verb::Restart(args) => block_on(roll::restart(args)),
         Verb::Upgrade(args) => block_on(roll::upgrade(args)),
         Verb::Rollback(args) => block_on(rollback::run(args)),
+        Verb::Reboot(args) => block_on(roll::reboot(args)),
         Verb::Run(args) => block_on(roll::run(args)),
         Verb::Playbook(args) => playbook::run(&args),
         Verb::Diagnose(args) => block_on(diagnose::run(args)),

@@ -22,6 +22,7 @@ use crate::{
         plan::{self, Few, Plan, Turn},
         playbook::{Policy, Step},
         safety::Objection,
+        view::View,
     },
     fleet::{Fleet, live::Live},
     run::diagnosis,
@@ -95,10 +96,8 @@ pub async fn of(
     let mut told = Vec::new();
     loop {
         let stand_in = |host: &str| install::stand_in(&steps, &AllStaged::new(), "", host);
-        let mut view = diagnosis::observe(fleet, &selection.roll, stand_in).await;
-        install::without_the_old_program(&steps, &mut view);
-        let hosts = install::to_upgrade(&steps, &view, &selection.roll);
-        let plan = plan::plan(&view, &hosts, name, policy.clone(), steps.clone());
+        let view = diagnosis::observe(fleet, &selection.roll, stand_in).await;
+        let plan = of_view(view, selection, name, policy.clone(), steps.clone());
         if !plan.may_become_safe() || Instant::now() + INTERVAL > deadline {
             return plan;
         }
@@ -110,6 +109,18 @@ pub async fn of(
         }
         sleep(INTERVAL).await;
     }
+}
+
+/// The plan of a cluster that was observed.
+pub fn from_view(view: View, selection: &Selection, playbook: &Playbook) -> Plan {
+    let plan = of_view(view, selection, &playbook.name, playbook.policy.clone(), playbook.turn.clone());
+    Plan { hooks: playbook.hooks.clone(), ..plan }
+}
+
+fn of_view(mut view: View, selection: &Selection, name: &str, policy: Policy, steps: Vec<Step>) -> Plan {
+    install::without_the_old_program(&steps, &mut view);
+    let hosts = install::to_upgrade(&steps, &view, &selection.roll);
+    plan::plan(&view, &hosts, name, policy, steps)
 }
 
 /// The exit code of a plan: whether a run would start.
@@ -148,6 +159,14 @@ pub fn text(plan: &Plan) -> String {
     });
     let head = ["#", "host", "version", "zone", "clients", "leafnodes", "why here"];
     let _ = write!(out, "{}", output::table(&head, rows));
+    for turn in &plan.turns {
+        for difference in &turn.differences {
+            let _ = writeln!(out, "at {}: {difference}", turn.host);
+        }
+    }
+    if !plan.unchanged.is_empty() {
+        let _ = writeln!(out, "unchanged, and left alone: {}", plan.unchanged.join(", "));
+    }
     plan.turns.iter().for_each(|turn| effect(&mut out, turn));
     for (label, steps) in [
         ("before", &plan.hooks.before),
@@ -166,8 +185,10 @@ pub fn text(plan: &Plan) -> String {
         let _ = writeln!(out, "between: a pause of {}", duration::format(plan.policy.pause));
     }
     out.push_str(&program(plan));
-    if !plan.bystanders.is_empty() {
-        let _ = writeln!(out, "observed only: {}", plan.bystanders.join(", "));
+    let only: Vec<&str> =
+        plan.bystanders.iter().filter(|host| !plan.unchanged.contains(host)).map(String::as_str).collect();
+    if !only.is_empty() {
+        let _ = writeln!(out, "observed only: {}", only.join(", "));
     }
     for turn in plan.turns.iter().filter(|turn| !turn.waived.is_empty()) {
         let _ = writeln!(out, "wrong already at {}, and not waited for:", turn.host);
@@ -276,10 +297,13 @@ fn step(step: &Step) -> String {
         Step::Install(install) => format!("install {}", install.version),
         Step::PutBack(_) => "put back".into(),
         Step::Start(_) => "start".into(),
+        Step::Reboot(reboot) => format!("reboot (at most {})", duration::format(reboot.deadline)),
         Step::Gate(gate) => format!("gate ({} good looks within {})", gate.looks, duration::format(gate.deadline)),
         Step::Reload(reload) => format!("reload (proved within {})", duration::format(reload.deadline)),
         Step::Run(own_step::Run { on: Place::Host, name, .. }) => name.clone(),
         Step::Run(own_step::Run { on: Place::Controller, name, .. }) => format!("{name} (here)"),
+        Step::File(own_step::File { on: Place::Host, name, .. }) => name.clone(),
+        Step::File(own_step::File { on: Place::Controller, name, .. }) => format!("{name} (here)"),
         Step::Http(own_step::Http { name, .. }) => name.clone(),
         Step::Pause(own_step::Pause { until: Until::Over(time), .. }) => format!("pause {}", duration::format(*time)),
         Step::Pause(own_step::Pause { name, .. }) => format!("{name} (asks you)"),
@@ -293,7 +317,7 @@ mod tests {
     use super::*;
     use crate::core::{
         testing::{cluster, healthz_error},
-        view::{Failure, FailureKind, View},
+        view::{Failure, FailureKind},
     };
 
     fn check(view: &View, hosts: &[&str]) -> (String, Code) {

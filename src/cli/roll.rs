@@ -1,4 +1,4 @@
-//! `restart` and `run`: carry out a plan, on every selected cluster, one after the other.
+//! `restart`, `reboot` and `run`: carry out a plan, on every selected cluster, one after the other.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -40,6 +40,15 @@ pub struct Restart {
 #[derive(Debug, Args)]
 #[command(after_help = UPGRADE_HELP)]
 pub struct Upgrade {
+    #[command(flatten)]
+    parameters: Parameters,
+    #[command(flatten)]
+    roll: RollArgs,
+}
+
+/// Arguments of `reboot`.
+#[derive(Debug, Args)]
+pub struct Reboot {
     #[command(flatten)]
     parameters: Parameters,
     #[command(flatten)]
@@ -106,6 +115,15 @@ pub async fn restart(args: Restart) -> Result<Code, Error> {
     roll(&args.roll, Playbook::restart(), "restart").await
 }
 
+/// Reboots the hosts of the selected servers.
+///
+/// # Errors
+/// As [`restart`], and a parameter that does not fit.
+pub async fn reboot(args: Reboot) -> Result<Code, Error> {
+    let playbook = args.parameters.playbook(Some(Path::new("reboot")))?;
+    roll(&args.roll, playbook, &with_parameters("reboot".into(), &args.parameters)).await
+}
+
 /// Carries out a playbook.
 ///
 /// # Errors
@@ -113,7 +131,7 @@ pub async fn restart(args: Restart) -> Result<Code, Error> {
 pub async fn run(args: RunArgs) -> Result<Code, Error> {
     let playbook = args.parameters.playbook(Some(&args.playbook))?;
     let verb = format!("run {}", shell_word(&args.playbook.to_string_lossy()));
-    roll(&args.roll, playbook, &with_values(verb, &args.parameters)).await
+    roll(&args.roll, playbook, &with_parameters(verb, &args.parameters)).await
 }
 
 /// Puts another program in place.
@@ -124,14 +142,13 @@ pub async fn upgrade(args: Upgrade) -> Result<Code, Error> {
     let by_command = args.parameters.set.iter().any(|(name, _)| name == "command");
     let name = if by_command { "upgrade-by-command" } else { "upgrade" };
     let playbook = args.parameters.playbook(Some(Path::new(name)))?;
-    roll(&args.roll, playbook, &with_values("upgrade".into(), &args.parameters)).await
+    roll(&args.roll, playbook, &with_parameters("upgrade".into(), &args.parameters)).await
 }
 
-fn with_values(mut verb: String, parameters: &Parameters) -> String {
-    for (name, value) in &parameters.set {
-        verb.push_str(&format!(" --set {}", shell_word(&format!("{name}={value}"))));
-    }
-    verb
+/// A verb as it would have to be typed again.
+fn with_parameters(verb: String, parameters: &Parameters) -> String {
+    let set = parameters.set.iter().map(|(name, value)| format!(" --set {}", shell_word(&format!("{name}={value}"))));
+    verb + &set.collect::<String>()
 }
 
 async fn roll(args: &RollArgs, playbook: Playbook, verb: &str) -> Result<Code, Error> {
@@ -220,8 +237,12 @@ impl Job<'_> {
         if let Some(code) = self.refused(&plan) {
             return Ok(code);
         }
-        if let (true, Some(install)) = (plan.turns.is_empty(), install::install(&plan.steps)) {
-            output::note(&format!("nothing to do: every server of {name} runs {} already", install.version));
+        if plan.turns.is_empty() {
+            output::note(&plan::text(&plan));
+            output::note(&match install::install(&plan.steps) {
+                Some(install) => format!("nothing to do: every server of {name} runs {} already", install.version),
+                None => "nothing to do: every server runs with what is on its host's disk".into(),
+            });
             return Ok(Code::Done);
         }
         held.map_err(|refusal| hold::refused(&refusal, name))?;

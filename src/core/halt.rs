@@ -41,6 +41,23 @@ pub enum Cause {
         /// The last failure.
         failure: Failure,
     },
+    /// The host was told to reboot, and is not back.
+    HostNotBack {
+        /// Why it can't be reached.
+        failure: Failure,
+    },
+    /// The host was told to reboot, and its boot is the same.
+    NotRebooted {
+        /// Whether it was away meanwhile, or since when it has been up.
+        detail: String,
+    },
+    /// The host is back from its reboot, which has not started its server.
+    NotStartedAtBoot {
+        /// The service, in its manager's words.
+        service: String,
+        /// Whether the manager starts it at boot, in its own words; none where it does not say.
+        enabled: Option<String>,
+    },
     /// The cluster's lock is not with this run any more: it touches nothing more.
     LockLost {
         /// Who has it, or why it could not be confirmed.
@@ -175,6 +192,9 @@ impl Cause {
             Self::StillRunning => "still-running",
             Self::Killed { .. } => "killed",
             Self::HostLost { .. } => "host-lost",
+            Self::HostNotBack { .. } => "host-not-back",
+            Self::NotRebooted { .. } => "not-rebooted",
+            Self::NotStartedAtBoot { .. } => "not-started-at-boot",
             Self::LockLost { .. } => "lock-lost",
             Self::JournalFull { .. } => "journal-full",
             Self::MirrorLost { .. } => "mirror-lost",
@@ -241,6 +261,17 @@ impl Cause {
             Self::NotReloaded { .. } => {
                 format!("a restart takes what a reload does not (rollgate restart --host {host})")
             }
+            Self::HostNotBack { .. } => {
+                format!("look at the console of {host}: it was told to reboot, and can't be reached")
+            }
+            Self::NotRebooted { .. } => {
+                format!("see why {host} did not reboot; reboot it by hand, or have `resume` order it again")
+            }
+            Self::NotStartedAtBoot { .. } => {
+                format!(
+                    "enable the service of {host} at boot (`systemctl enable`) and start it: nothing else may be wrong"
+                )
+            }
             Self::NobodyToAsk { .. } => "go on from a terminal, where there is somebody to answer".into(),
             _ => format!("mend {host}; do not restart it blindly, the cause would stay"),
         }
@@ -263,6 +294,12 @@ impl Cause {
                 format!("{host} was killed by its service manager before it had stopped: {state}")
             }
             Self::HostLost { failure } => format!("contact with {host} was lost during its {step}: {failure}"),
+            Self::HostNotBack { failure } => format!("{host} was told to reboot, and has not come back: {failure}"),
+            Self::NotRebooted { detail } => format!("{host} was told to reboot, and its boot id is the same: {detail}"),
+            Self::NotStartedAtBoot { service, enabled } => {
+                let enabled = enabled.as_ref().map(|word| format!(", which is {word}")).unwrap_or_default();
+                format!("{host} is back from its reboot, which did not start its service{enabled}: {service}")
+            }
             Self::LockLost { detail } => format!("the {step} of {host} was left: {detail}"),
             Self::JournalFull { detail } => format!("{host} was not begun: the journal finds no room: {detail}"),
             Self::MirrorLost { detail } => {

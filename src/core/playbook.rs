@@ -16,6 +16,9 @@ pub struct Policy {
     pub order: Vec<OrderRule>,
     /// Stop after this many turns.
     pub stop_after: Option<u32>,
+    /// Which servers get a turn at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_if: Option<OnlyIf>,
     /// Objections that the operator consents to, by name.
     #[serde(default)]
     pub allow: Vec<String>,
@@ -43,6 +46,15 @@ pub enum AfterFailure {
 
 fn is_halt(after: &AfterFailure) -> bool {
     *after == AfterFailure::Halt
+}
+
+/// A condition for a server to get a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename = "condition for a turn", rename_all = "kebab-case")]
+#[schemars(rename = "only-if")]
+pub enum OnlyIf {
+    /// Its configuration or program on disk is not the one that it runs with, or is not known to be.
+    Changed,
 }
 
 /// One rule of the order in which servers are rolled.
@@ -74,6 +86,8 @@ pub enum Step {
     PutBack(PutBack),
     /// Start it through its service manager.
     Start(Start),
+    /// Reboot its host, and wait for the new boot and for what that starts.
+    Reboot(Reboot),
     /// Wait until it and its peers agree that it is back.
     Gate(Gate),
     /// Watch that it stays so.
@@ -84,6 +98,8 @@ pub enum Step {
     Reload(Reload),
     /// A command of the operator's.
     Run(own_step::Run),
+    /// A small file of the operator's.
+    File(own_step::File),
     /// A check of the operator's, over HTTP.
     Http(own_step::Http),
     /// A wait, for a time or for the operator.
@@ -95,6 +111,7 @@ impl Step {
     pub fn name(&self) -> &str {
         match self {
             Self::Run(own_step::Run { name, .. })
+            | Self::File(own_step::File { name, .. })
             | Self::Http(own_step::Http { name, .. })
             | Self::Pause(own_step::Pause { name, .. }) => name,
             _ => self.kind(),
@@ -113,7 +130,13 @@ impl Step {
 
     /// Whether it does something to a host that a server which is started without it would miss.
     pub fn acts_while_down(&self) -> bool {
-        matches!(self, Self::Run(_) | Self::Install(_) | Self::PutBack(_))
+        matches!(self, Self::Run(_) | Self::File(_) | Self::Install(_) | Self::PutBack(_))
+    }
+
+    /// Whether it is done on the server's host, by a change that is recorded there.
+    pub fn is_own_on_host(&self) -> bool {
+        use own_step::{File, Place, Run};
+        matches!(self, Self::Run(Run { on: Place::Host, .. }) | Self::File(File { on: Place::Host, .. }))
     }
 
     /// Its kind, as written in a playbook.
@@ -124,15 +147,23 @@ impl Step {
             Self::Install(_) => "install",
             Self::PutBack(_) => "put-back",
             Self::Start(_) => "start",
+            Self::Reboot(_) => "reboot",
             Self::Gate(_) => "gate",
             Self::Settle(_) => "settle",
             Self::Canary(_) => "canary",
             Self::Reload(_) => "reload",
             Self::Run(_) => "run",
+            Self::File(_) => "file",
             Self::Http(_) => "http",
             Self::Pause(_) => "pause",
         }
     }
+}
+
+/// Whether the host's boot has to start the server: it is rebooted, and no step of ours starts it after that.
+pub fn boot_starts(steps: &[Step]) -> bool {
+    let reboot = steps.iter().position(|step| matches!(step, Step::Reboot(_)));
+    reboot.is_some_and(|at| !steps[at..].iter().any(|step| matches!(step, Step::Start(_))))
 }
 
 /// The operator's steps that belong to no turn.
@@ -196,6 +227,16 @@ pub struct Stop {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
     /// The longest that the service manager may take to accept the start.
+    #[serde(rename = "deadline_ms", with = "millis")]
+    pub deadline: Duration,
+}
+
+/// Reboot the host of a server that is stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reboot {
+    /// The command that reboots it: a program and its arguments.
+    pub command: Vec<String>,
+    /// From the order to the host being back under another boot id, its service started.
     #[serde(rename = "deadline_ms", with = "millis")]
     pub deadline: Duration,
 }
@@ -314,6 +355,7 @@ impl Default for Policy {
         Self {
             order: vec![OrderRule::Unready, OrderRule::MetaLeaderLast, OrderRule::Zone],
             stop_after: None,
+            only_if: None,
             allow: Vec::new(),
             // The settle step already holds the roll; a pause is the operator's wish.
             pause: Duration::ZERO,
@@ -355,6 +397,16 @@ impl Default for Start {
     fn default() -> Self {
         // The job is a fork: milliseconds. 30 s is for a host under load.
         Self { deadline: Duration::from_secs(30) }
+    }
+}
+
+impl Default for Reboot {
+    fn default() -> Self {
+        Self {
+            command: ["systemctl", "reboot"].map(String::from).into(),
+            // What Ansible's `reboot` allows too. Firmware of a large server takes several minutes to count its memory.
+            deadline: Duration::from_secs(600),
+        }
     }
 }
 

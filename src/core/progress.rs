@@ -266,7 +266,7 @@ impl Progress {
     fn in_command(&mut self, host: &str, step: &str, change: impl FnOnce(&mut OwnCommand)) {
         let steps = self.plan.iter().flat_map(|plan| plan.steps.iter().chain(plan.hooks.all()));
         let own = |known: &Step| match known {
-            Step::Run(run) => run.name == step,
+            Step::Run(_) | Step::File(_) => known.name() == step,
             Step::Install(install) => step == "install" && matches!(install.from, Source::Command(_)),
             _ => false,
         };

@@ -75,6 +75,7 @@ pub fn line(event: &Event) -> Option<(Tone, String, String)> {
         Event::StepStarted { host, step, .. } if step == "canary" => {
             say(Tone::Plain, host, "the canary: watched for longer before the next server".into())
         }
+        Event::StepStarted { host, step, .. } if step == "reboot" => say(Tone::Plain, host, "rebooting".into()),
         Event::StepStarted { .. } => None,
         Event::Looked { waiting, .. } if waiting.is_empty() => None,
         Event::Looked { host, waiting, moving, .. } => say(Tone::Wait, host, waits(waiting, moving.as_ref())),
@@ -95,6 +96,10 @@ pub fn line(event: &Event) -> Option<(Tone, String, String)> {
             "put-back" => say(Tone::Plain, host, format!("put back in {}{}", span(*took_ms), noted(note.as_deref()))),
             "canary" => say(Tone::Good, host, format!("the canary held for {}", span(*took_ms))),
             "start" => say(Tone::Plain, host, format!("started in {}", span(*took_ms))),
+            "reboot" => {
+                let note = note.as_deref().map(|note| format!(": {note}")).unwrap_or_default();
+                say(Tone::Plain, host, format!("rebooted in {}{note}", span(*took_ms)))
+            }
             "gate" => {
                 say(Tone::Good, host, format!("ready {} after its start{}", span(*took_ms), noted(note.as_deref())))
             }

@@ -10,6 +10,7 @@ use super::OBSERVE_TIMEOUT;
 use crate::{
     core::{
         diagnosis::{Context, Diagnosis, Purpose, diagnose, evidence::Archive},
+        difference::differences,
         halt::Cause,
         install::{StandIn, not_beside},
         view::{HealthError, View},
@@ -51,6 +52,11 @@ impl Before {
     /// The same where nothing is going to be touched: what its last start was like does not matter.
     pub(super) fn looked_at(self) -> Self {
         Self { looks: true, had_state: false, ..self }
+    }
+
+    /// The same on a host that we have rebooted: what is found there is not blamed on that.
+    pub(super) fn in_boot(self, boot: &str) -> Self {
+        Self { boot: Some(boot.to_owned()), ..self }
     }
 
     fn context(&self, since: Option<Timestamp>) -> Context {
@@ -104,7 +110,8 @@ async fn evidence<F: Fleet>(fleet: &F, host: &str, since: Option<Timestamp>) -> 
 }
 
 /// Observes the cluster, and whether the servers of `hosts` could start again with the configuration, program, files and
-/// ports that they would meet now; with the program of `stand_in` where that will be another one. Nothing is touched.
+/// ports that they would meet now, and whether those are what they run with; with the program of `stand_in` where that will be
+/// another one. Nothing is touched.
 pub async fn observe<F: Fleet>(fleet: &F, hosts: &[String], stand_in: impl Fn(&str) -> Option<StandIn>) -> View {
     let context = Context { purpose: Purpose::Preflight, ..Context::default() };
     let (archives, mut view) =
@@ -112,9 +119,14 @@ pub async fn observe<F: Fleet>(fleet: &F, hosts: &[String], stand_in: impl Fn(&s
     let judge = |archive: Archive| {
         let diagnosis = diagnose(&archive, &context);
         let unknown = diagnosis.unknown.or(not_beside(&archive));
-        (archive.host, Diagnosis { unknown, ..diagnosis })
+        let differences = differences(&archive);
+        (archive.host, Diagnosis { unknown, ..diagnosis }, differences)
     };
-    view.preflight = judged(archives, &view).map(judge).collect();
+    let found: Vec<_> = judged(archives, &view).map(judge).collect();
+    for (host, diagnosis, differences) in found {
+        view.preflight.push((host.clone(), diagnosis));
+        view.differences.push((host, differences));
+    }
     view
 }
 

@@ -12,6 +12,7 @@ mod hooks;
 mod install;
 mod lock;
 mod own_step;
+mod reboot;
 mod recorder;
 pub mod rehearse;
 mod reload;

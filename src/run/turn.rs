@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    drain, gate, install, own_step, reload,
+    drain, gate, install, own_step, reboot, reload,
     roll::{Roller, Stop},
 };
 use crate::{
@@ -19,7 +19,6 @@ use crate::{
         install::next_version,
         listeners::Listener,
         millis,
-        own_step::{Place, Run},
         plan::Turn,
         playbook::{Settle, Step},
         progress,
@@ -38,7 +37,7 @@ const RECONNECT_FOR: Duration = Duration::from_secs(60);
 /// What the host's own limit leaves to us for noticing it.
 const LIMIT_MARGIN: Duration = Duration::from_secs(15);
 /// One question to a host's service manager.
-const SERVICE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const SERVICE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the steps of a turn hand on to each other.
 pub(super) struct Passage {
@@ -127,6 +126,15 @@ pub(super) fn change_id<F: Fleet>(roller: &Roller<'_, F>, host: &str, step: &str
     }
 }
 
+/// The id of a change that is asked for anew by each controller: what was done already shows otherwise, and what failed is to
+/// be tried again.
+fn anew<F: Fleet>(roller: &Roller<'_, F>, id: String) -> String {
+    match roller.recorder.progress().resumed {
+        0 => id,
+        times => format!("{id}-r{times}"),
+    }
+}
+
 fn passage<F: Fleet>(
     roller: &Roller<'_, F>,
     host: String,
@@ -188,9 +196,10 @@ async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finis
             }
             Step::Install(_) | Step::PutBack(_) => Some(install::change_id(roller, &passage.host, step.name())),
             Step::Reload(reload) => reload::change_id(roller, &passage.host, reload),
-            Step::Run(Run { on: Place::Host, .. }) => Some(own_step::change_id(roller, &passage.host, step.name())),
+            step if step.is_own_on_host() => Some(own_step::change_id(roller, &passage.host, step.name())),
+            Step::Reboot(_) => Some(anew(roller, change_id(roller, &passage.host, step.name()))),
             Step::Drain(_) | Step::Gate(_) | Step::Settle(_) | Step::Canary(_) => None,
-            Step::Run(_) | Step::Http(_) | Step::Pause(_) => None,
+            Step::Run(_) | Step::File(_) | Step::Http(_) | Step::Pause(_) => None,
         };
         let down = roller.recorder.progress().turn.as_ref().is_some_and(|turn| turn.stopped);
         roller.record(Event::StepStarted {
@@ -222,6 +231,7 @@ async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finis
             }
             (Step::Install(step), Some(id)) => note = install::install(roller, &mut passage, step, id).await?,
             (Step::PutBack(step), Some(id)) => note = install::put_back(roller, &mut passage, step, id).await?,
+            (Step::Reboot(step), Some(id)) => note = reboot::reboot(roller, &mut passage, step, id).await?,
             (Step::Gate(step), _) => {
                 note = gate::wait(roller, &mut passage, step).await?;
                 let steps = roller.run.plan.steps.clone();
@@ -234,9 +244,10 @@ async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finis
             }
             (Step::Reload(step), change) => note = Some(reload::reload(roller, &mut passage, step, change).await?),
             (Step::Run(step), change) => own_step::run(roller, &mut passage, step, change).await?,
+            (Step::File(step), change) => own_step::file(roller, &mut passage, step, change).await?,
             (Step::Http(step), _) => own_step::http(roller, &mut passage, step).await?,
             (Step::Pause(step), _) => own_step::pause(roller, &mut passage, step).await?,
-            (Step::Stop(_) | Step::Start(_) | Step::Install(_) | Step::PutBack(_), None) => {}
+            (Step::Stop(_) | Step::Start(_) | Step::Reboot(_) | Step::Install(_) | Step::PutBack(_), None) => {}
         }
         let took_ms = millis::of(step_began.elapsed());
         roller.record(Event::StepFinished { host: passage.host.clone(), step: step.name().into(), took_ms, note })?;
@@ -261,22 +272,28 @@ async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finis
 /// Contact with a host in the middle of a change, which may be lost and found again.
 pub(super) struct Contact {
     lost_since: Option<Instant>,
+    patience: Duration,
     delays: Box<dyn Iterator<Item = Duration> + Send>,
 }
 
 impl Contact {
     pub(super) fn new() -> Self {
-        Self { lost_since: None, delays: reconnects() }
+        Self::patient(RECONNECT_FOR)
+    }
+
+    /// With a host that may be away for so long.
+    pub(super) fn patient(patience: Duration) -> Self {
+        Self { lost_since: None, patience, delays: reconnects() }
     }
 
     /// The host answered.
     fn found(&mut self) {
-        *self = Self::new();
+        *self = Self::patient(self.patience);
     }
 
     /// When to try again after a failure.
     fn lost(&mut self, failure: Failure) -> Result<Duration, Cause> {
-        if self.lost_since.get_or_insert_with(Instant::now).elapsed() <= RECONNECT_FOR {
+        if self.lost_since.get_or_insert_with(Instant::now).elapsed() <= self.patience {
             return Ok(self.delay());
         }
         Err(match failure.kind {
@@ -295,7 +312,7 @@ impl Contact {
     ) -> Result<(), Stop> {
         match self.lost(failure) {
             Ok(delay) => roller.attend(sleep(delay)).await,
-            Err(cause) => Err(roller.halt(host, step, cause, None, RECONNECT_FOR).await),
+            Err(cause) => Err(roller.halt(host, step, cause, None, self.patience).await),
         }
     }
 
@@ -415,9 +432,9 @@ async fn asked_again<F: Fleet>(
         // Its manager has started it at the boot: whether that went well is for the gate, and not to be tried again.
         Action::Start => !rebooted || service.phase == Phase::Stopped,
         // Whatever became of it: again is no harm.
-        Action::Place(_) | Action::PutBack(_) => true,
+        Action::Place(_) | Action::PutBack(_) | Action::Put { .. } => true,
         // It may have taken effect before the boot, or be what caused it.
-        Action::Run { .. } => !rebooted,
+        Action::Run { .. } | Action::Reboot { .. } => !rebooted,
         // Done twice it does what it does once.
         Action::Reload => true,
     }))

@@ -29,6 +29,7 @@ mod network;
 mod own_steps;
 mod plain;
 mod process;
+mod reboot;
 mod relay;
 mod reload;
 mod safety;

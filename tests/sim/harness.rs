@@ -279,8 +279,8 @@ impl Setup {
         };
         let fleet = fleet(sim.clone());
         let view = fleet.observe_assets(&hosts, OBSERVE_TIMEOUT).await;
-        let Playbook { name, policy, turn, .. } = self.playbook.clone();
-        let plan = plan::plan(&view, &hosts, &name, policy, turn);
+        let Playbook { name, policy, turn, hooks, .. } = self.playbook.clone();
+        let plan = plan::Plan { hooks, ..plan::plan(&view, &hosts, &name, policy, turn) };
         let mut recorder = Recorder::new(format!("r{}", self.seed), Box::new(sink), vec![]);
         let run = run_of(plan, None);
         // Without it the roll halts, and says so.

@@ -14,7 +14,7 @@ use std::path::Path;
 
 pub use parameters::{Given, Parameter, ParameterErrors, ParameterKind};
 pub use types::{
-    Canary, Drain, Gate, Hooks, OrderRule, Playbook, PlaybookSource, Policy, Reload, Settle, Start, Step, Stop,
+    Canary, Drain, Gate, Hooks, OrderRule, Playbook, PlaybookSource, Policy, Reboot, Reload, Settle, Start, Step, Stop,
 };
 
 use super::check::Checker;
@@ -23,11 +23,12 @@ use super::yaml::Spanned;
 use super::{source, yaml};
 
 /// The playbooks that are part of the program, by name.
-const EMBEDDED: [(&str, &str); 5] = [
+const EMBEDDED: [(&str, &str); 6] = [
     ("restart", include_str!("../../../playbooks/restart.yaml")),
     ("reload", include_str!("../../../playbooks/reload.yaml")),
     ("upgrade", include_str!("../../../playbooks/upgrade.yaml")),
     ("upgrade-by-command", include_str!("../../../playbooks/upgrade-by-command.yaml")),
+    ("reboot", include_str!("../../../playbooks/reboot.yaml")),
     ("verify", include_str!("../../../playbooks/verify.yaml")),
 ];
 

@@ -6,9 +6,9 @@ use serde::Deserialize;
 
 use super::{
     install::RawInstall,
-    own_step::{RawHttp, RawPause, RawRun},
+    own_step::{RawFile, RawHttp, RawPause, RawRun},
     parameters::ParameterKind,
-    types::OrderRule,
+    types::{OnlyIf, OrderRule},
 };
 use crate::config::yaml::{DurationText, Ordered, ScalarText, Spanned};
 use crate::core::playbook::{AfterFailure, Connections, Through};
@@ -28,11 +28,11 @@ pub(crate) struct RawPlaybook {
     /// What holds between turns.
     pub policy: Option<Spanned<RawPolicy>>,
     /// Steps of your own that are done once before the first turn: `run` on the controller or, with `on: host`, on each host that
-    /// will be rolled; `http`; `pause`.
+    /// will be rolled; `file` likewise; `http`; `pause`.
     pub before: Option<Spanned<Vec<Spanned<RawStep>>>>,
     /// The same after the last turn.
     pub after: Option<Spanned<Vec<Spanned<RawStep>>>>,
-    /// What is done on the controller when the roll halts: `run` and `http`. What fails then is only told.
+    /// What is done on the controller when the roll halts: `run`, `file` and `http`. What fails then is only told.
     pub on_halt: Option<Spanned<Vec<Spanned<RawStep>>>>,
     /// The steps of one server's turn, in order.
     #[schemars(required, length(min = 1))]
@@ -65,6 +65,9 @@ pub(crate) struct RawPolicy {
     /// Stop after this many turns; by default all servers get one.
     #[schemars(range(min = 1))]
     pub stop_after: Option<Spanned<i64>>,
+    /// Give a turn only to servers of which this holds: `changed`, that the configuration or the program on disk is not the one
+    /// that runs, or is not known to be. By default every server gets one.
+    pub only_if: Option<OnlyIf>,
     /// Objections to consent to, by name, as `plan` shows them: `[r1-offline]`. None by default.
     pub allow: Option<Vec<Spanned<String>>>,
     /// Wait between two turns; 0s by default.
@@ -95,6 +98,9 @@ pub(crate) enum RawStep {
     Install(Option<Spanned<RawInstall>>),
     /// The service manager starts the server.
     Start(Option<RawStart>),
+    /// Reboot the host of a server that is stopped, and wait until it is back under another boot id and has started the
+    /// server. With a `start` after it the boot need not start the server.
+    Reboot(Option<RawReboot>),
     /// Wait until the server has proved, to itself and to its peers, that it is back.
     Gate(Option<RawGate>),
     /// See that it stays so.
@@ -106,6 +112,8 @@ pub(crate) enum RawStep {
     Reload(Option<RawReload>),
     /// Run a command of your own, on the host or on the controller.
     Run(Option<Spanned<RawRun>>),
+    /// Put a small file in its place, on the host or on the controller, or take it away.
+    File(Option<Spanned<RawFile>>),
     /// Ask a URL, and judge the answer.
     Http(Option<Spanned<RawHttp>>),
     /// Wait for a time, or for the operator's approval.
@@ -143,6 +151,17 @@ pub(crate) struct RawStop {
 #[serde(deny_unknown_fields, rename = "start")]
 pub(crate) struct RawStart {
     /// How long the service manager may take to run the start job; 30s by default.
+    pub deadline: Option<Spanned<DurationText>>,
+}
+
+/// Settings of `reboot`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "reboot")]
+pub(crate) struct RawReboot {
+    /// The command that reboots the host, run as changes are; `[systemctl, reboot]` by default.
+    #[schemars(length(min = 1))]
+    pub command: Option<Spanned<Vec<Spanned<ScalarText>>>>,
+    /// How long until the host must be back with its server started; 10m by default.
     pub deadline: Option<Spanned<DurationText>>,
 }
 

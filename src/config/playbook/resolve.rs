@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::raw::{RawDrain, RawGate, RawPlaybook, RawPolicy, RawSettle, RawStep};
-use super::types::{Canary, Drain, Gate, Hooks, OrderRule, Policy, Reload, Settle, Start, Step, Stop};
+use super::raw::{RawDrain, RawGate, RawPlaybook, RawPolicy, RawReboot, RawSettle, RawStep};
+use super::types::{Canary, Drain, Gate, Hooks, OrderRule, Policy, Reboot, Reload, Settle, Start, Step, Stop};
 use super::{hooks, install, order, own_step};
 use crate::config::check::Checker;
 use crate::config::duration;
@@ -62,7 +62,9 @@ fn resolve_turn(raw: &Spanned<RawPlaybook>, checker: &mut Checker) -> Vec<Step> 
         turn.value.iter().map(|raw| (resolve_step(&raw.value, raw.span, checker), raw.span)).collect();
     // A step that could not be read may be the one that is missing.
     order::check(&steps, is_whole, checker);
-    steps.into_iter().map(|(step, _)| step).collect()
+    // Judged as if all were done: what is left out must not be what makes it right.
+    let kept = steps.into_iter().zip(&turn.value).filter(|(_, raw)| !own_step::left_out(&raw.value));
+    kept.map(|((step, _), _)| step).collect()
 }
 
 pub(super) fn resolve_step(raw: &RawStep, span: Span, checker: &mut Checker) -> Step {
@@ -84,6 +86,10 @@ pub(super) fn resolve_step(raw: &RawStep, span: Span, checker: &mut Checker) -> 
             Step::Start(Start { deadline })
         }
         RawStep::Install(raw) => Step::Install(install::install(raw.as_ref(), span, checker)),
+        RawStep::Reboot(raw) => Step::Reboot(match raw {
+            Some(raw) => resolve_reboot(raw, checker),
+            None => Reboot::default(),
+        }),
         RawStep::Gate(raw) => Step::Gate(match raw {
             Some(raw) => resolve_gate(raw, span, checker),
             None => Gate::default(),
@@ -108,6 +114,7 @@ pub(super) fn resolve_step(raw: &RawStep, span: Span, checker: &mut Checker) -> 
             Step::Reload(Reload { through, deadline })
         }
         RawStep::Run(raw) => Step::Run(own_step::run(raw.as_ref(), span, checker)),
+        RawStep::File(raw) => Step::File(own_step::file(raw.as_ref(), span, checker)),
         RawStep::Http(raw) => Step::Http(own_step::http(raw.as_ref(), span, checker)),
         RawStep::Pause(raw) => Step::Pause(own_step::pause(raw.as_ref(), span, checker)),
     }
@@ -134,6 +141,21 @@ fn resolve_drain(raw: &RawDrain, checker: &mut Checker) -> Drain {
     }
 }
 
+fn resolve_reboot(raw: &RawReboot, checker: &mut Checker) -> Reboot {
+    let default = Reboot::default();
+    let command = raw.command.as_ref().map(|words| {
+        if words.value.first().is_none_or(|program| program.value.0.is_empty()) && words.lost.is_empty() {
+            let mistake = Mistake::at(words.span, "a `reboot` with an empty command");
+            checker.note(mistake.help("leave `command` out for `systemctl reboot`"));
+        }
+        words.value.iter().map(|word| word.value.0.clone()).collect()
+    });
+    Reboot {
+        command: command.unwrap_or(default.command),
+        deadline: or_default(raw.deadline.as_ref(), default.deadline, checker),
+    }
+}
+
 fn or_default(written: Option<&Spanned<DurationText>>, default: Duration, checker: &mut Checker) -> Duration {
     let help = format!("{} is the default", duration::format(default));
     written.and_then(|text| checker.positive(text, &help)).unwrap_or(default)
@@ -144,6 +166,7 @@ fn resolve_policy(raw: &RawPolicy, checker: &mut Checker) -> Policy {
     Policy {
         order: raw.order.as_ref().map_or(default.order, |order| resolve_order(order, checker)),
         stop_after: raw.stop_after.as_ref().and_then(|number| checker.count("`stop_after`", number, u32::MAX)),
+        only_if: raw.only_if,
         allow: resolve_allow(raw.allow.as_deref().unwrap_or_default(), checker),
         on_failure: raw.on_failure.unwrap_or_default(),
         pause: raw.pause.as_ref().and_then(|text| checker.duration(text)).unwrap_or(default.pause),

@@ -9,6 +9,7 @@ fn started() -> Event {
     let view = cluster(&["n1", "n2", "n3"]);
     let policy = Policy {
         order: vec![],
+        only_if: None,
         stop_after: None,
         allow: vec![],
         pause: Duration::ZERO,

@@ -22,7 +22,7 @@ use super::{
     assets::Gap,
     install::next_version,
     plan::Turn,
-    playbook::Step,
+    playbook::{Step, boot_starts},
     view::{Failure, FailureKind, Phase, ServerView, View},
 };
 
@@ -53,6 +53,8 @@ pub struct Candidate<'a> {
     pub stop_limit: Option<Duration>,
     /// The version that it comes back with, where the steps bring another program.
     pub next: Option<&'a str>,
+    /// The boot of its host has to start it.
+    pub boot_starts: bool,
 }
 
 impl<'a> Candidate<'a> {
@@ -75,6 +77,7 @@ impl<'a> Candidate<'a> {
             stays_up: steps.iter().any(|step| matches!(step, Step::Reload(_))) && !steps.iter().any(Step::may_stop),
             stop_limit: stop,
             next: next_version(steps, host),
+            boot_starts: boot_starts(steps),
         }
     }
 }

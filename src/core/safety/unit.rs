@@ -8,9 +8,17 @@ use crate::core::view::{ServerView, StopSignal, View};
 /// How long a lame duck lasts where the configuration does not say (nats-server `const.go`, `DEFAULT_LAME_DUCK_DURATION`).
 const LAME_DUCK: Duration = Duration::from_secs(120);
 
+/// What systemd calls units that it starts at boot (systemctl(1), `is-enabled`). `enabled-runtime` is not one of them: it is
+/// forgotten at the reboot. Of `static` and `indirect` ones something else decides.
+const STARTED_AT_BOOT: [&str; 2] = ["enabled", "generated"];
+
 pub(super) fn judge(view: &View, candidate: &Candidate<'_>, found: &mut Vec<Objection>) {
     let Some(server) = view.server(candidate.host) else { return };
     let Ok(state) = &server.service else { return };
+    if candidate.boot_starts && !STARTED_AT_BOOT.contains(&state.enabled.as_deref().unwrap_or_default()) {
+        let enabled = state.enabled.clone();
+        found.push(Objection::NotEnabled { host: candidate.host.to_owned(), enabled });
+    }
     // Nothing runs that could be stopped the wrong way.
     if server.varz.is_err() && state.pid.is_none() {
         return;
@@ -82,11 +90,34 @@ mod tests {
         state.next.lame_duck_ms = lame_duck.map(|s| s * 1000);
         state.next.config_at = Some(at(file));
         let stop_limit = Some(Duration::from_secs(180));
-        let candidate =
-            Candidate { host: "n1", expect_unready: false, evicts, stays_up: false, stop_limit, next: None };
+        let candidate = Candidate {
+            host: "n1",
+            expect_unready: false,
+            evicts,
+            stays_up: false,
+            stop_limit,
+            next: None,
+            boot_starts: false,
+        };
         let mut found = Vec::new();
         judge(&view, &candidate, &mut found);
         assert_eq!(found.iter().map(Objection::name).collect::<Vec<_>>(), expected, "{found:?}");
+    }
+
+    #[test]
+    fn a_reboot_wants_a_unit_that_starts_at_boot() {
+        let check = |enabled: Option<&str>, boot_starts: bool, expected: &[&str]| {
+            let mut view = cluster(&["n1", "n2", "n3"]);
+            view.servers[0].service.as_mut().unwrap().enabled = enabled.map(str::to_owned);
+            let mut found = Vec::new();
+            judge(&view, &Candidate { boot_starts, ..crate::core::testing::candidate("n1", false) }, &mut found);
+            assert_eq!(found.iter().map(Objection::name).collect::<Vec<_>>(), expected, "{enabled:?}");
+        };
+        check(Some("enabled"), true, &[]);
+        for enabled in [Some("disabled"), Some("masked"), Some("enabled-runtime"), Some("static"), None] {
+            check(enabled, true, &["not-enabled"]);
+            check(enabled, false, &[]);
+        }
     }
 
     #[test]

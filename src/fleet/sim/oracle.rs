@@ -68,6 +68,8 @@ pub enum Promise {
     Manageable,
     /// Never an act of a controller that has lost the lock to another.
     Stale,
+    /// Never a reboot of a host whose server runs.
+    Running,
     /// Never a stop with everyone still attached, where a system account was named to drain it.
     Drained,
 }
@@ -203,6 +205,13 @@ impl World {
     fn repeats(&self, server: usize) -> bool {
         let entry = &self.servers[server];
         entry.failed_after_start && !self.permitted.contains(&entry.host)
+    }
+
+    /// Judges the reboot of a host at the moment at which it is ordered there.
+    pub(super) fn judge_reboot(&mut self, server: usize) {
+        if self.servers[server].process.is_some() {
+            self.breach(server, vec![(Promise::Running, "its server runs".into())]);
+        }
     }
 
     fn breach(&mut self, server: usize, found: Vec<(Promise, String)>) {

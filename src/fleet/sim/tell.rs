@@ -23,6 +23,23 @@ use crate::core::{
 };
 
 impl World {
+    /// A look at a host that the cluster does not have.
+    pub(super) fn no_look(host: &str, at: Timestamp) -> Look {
+        let seen = || Failure::new(FailureKind::NotAsked, format!("{host} is not a host of the cluster"));
+        let server = ServerView {
+            host: host.to_owned(),
+            server_name: host.to_owned(),
+            zone: None,
+            at,
+            varz: Err(seen()),
+            health: Err(seen()),
+            routes: Err(seen()),
+            client: Err(seen()),
+            service: Err(seen()),
+        };
+        Look { server, peers: Vec::new() }
+    }
+
     /// What answers on a host's monitoring port; why nothing does.
     fn answering(&self, server: usize) -> Seen<usize> {
         let entry = &self.servers[server];
@@ -199,7 +216,7 @@ impl World {
             pid: entry.process.as_ref().map(|process| process.pid),
             boot_id: entry.boot.map(|boot| format!("boot-{boot}")),
             stop_timeout_ms: Some(times::STOP_TIMEOUT),
-            enabled: Some("enabled".into()),
+            enabled: Some(entry.unit.enabled()),
             stop_signals: vec![StopSignal::LameDuck, StopSignal::Term],
             next: NextStart { version: Some(entry.files.version().to_owned()), ..NextStart::default() },
             by_hand: format!("ssh {} sudo systemctl start nats-server", entry.host),
@@ -404,23 +421,6 @@ pub(super) enum Ill<'a> {
     NoContact,
     MetaBehind,
     Behind(&'a Group),
-}
-
-/// A look at a host that there is not.
-pub(super) fn unknown(host: &str, at: Timestamp) -> Look {
-    let seen = || Failure::new(FailureKind::NotAsked, format!("{host} is not a host of the cluster"));
-    let server = ServerView {
-        host: host.to_owned(),
-        server_name: host.to_owned(),
-        zone: None,
-        at,
-        varz: Err(seen()),
-        health: Err(seen()),
-        routes: Err(seen()),
-        client: Err(seen()),
-        service: Err(seen()),
-    };
-    Look { server, peers: Vec::new() }
 }
 
 fn sick(code: u16, kind: &str, error: &str) -> Health {

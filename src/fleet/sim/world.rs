@@ -56,6 +56,7 @@ pub struct World {
     pub(super) stand_still: bool,
     pub(super) controllers: Vec<Controller>,
     pub(super) effects: Vec<Effect>,
+    pub(super) commands_here: Vec<Vec<String>>,
     pub(super) breaches: Vec<Breach>,
 }
 
@@ -119,6 +120,8 @@ pub(super) enum Happening {
     ChangeEnds { server: usize, boot: u32, request: usize },
     /// A request for a change reaches its host.
     Arrives { request: usize },
+    /// A host that was told to reboot is down.
+    GoesDown { server: usize, boot: u32 },
     /// A host is up again.
     Booted { server: usize },
     /// The units of a host that booted start.
@@ -172,6 +175,7 @@ impl World {
             stand_still: false,
             controllers: Vec::new(),
             effects: Vec::new(),
+            commands_here: Vec::new(),
             breaches: Vec::new(),
         };
         for (server, spec) in topology.servers.iter().enumerate() {
@@ -237,6 +241,11 @@ impl World {
     /// What changes took effect so far, in order.
     pub fn effects(&self) -> &[Effect] {
         &self.effects
+    }
+
+    /// The operator's commands that were begun on the controller so far, in order.
+    pub fn commands_here(&self) -> &[Vec<String>] {
+        &self.commands_here
     }
 
     /// What went against the promise so far.
@@ -317,6 +326,7 @@ impl World {
             Happening::CaughtUp { group, member, incarnation } => self.caught_up(group, member, incarnation),
             Happening::ChangeEnds { server, boot, request } => self.change_ends(server, boot, request),
             Happening::Arrives { request } => self.arrives(request),
+            Happening::GoesDown { server, boot } => self.goes_down(server, boot),
             Happening::Booted { server } => self.booted(server),
             Happening::UnitsStart { server, boot } => self.units_start(server, boot),
             Happening::Reconnects { cid, stubborn } => self.reconnects(cid, stubborn),
