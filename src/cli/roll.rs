@@ -299,7 +299,10 @@ pub(super) async fn carry_out(fleet: &Live, run: Run, mut recorder: Recorder, pa
         let code = if recorder.progress().touched_nothing() { Code::Refused } else { Code::Halted };
         Error::internal(error).with(code).hint(format!("when there is room for it, go on with: {go_on}\n  {journal}"))
     })?;
-    if outcome == Outcome::Finished {
+    if matches!(outcome, Outcome::Finished | Outcome::Refused(_)) {
+        // In this order: a request that a bad link brings only now must find either its record or no lock (found by the
+        // simulator: a step done a second time).
+        fleet.release(hold::TIMEOUT).await;
         for (host, failure) in fleet.clear(recorder.run(), hold::TIMEOUT).await {
             output::note(&format!("{host}: its records of this run stay for a week: {failure}"));
         }

@@ -95,11 +95,7 @@ pub async fn roll<F: Fleet>(fleet: &F, run: Run, recorder: &mut Recorder, wishes
         never = lock::beat(fleet, sender) => match never {},
     };
     let end = match end {
-        Ok(()) => {
-            // Whoever dies after the end is recorded is not resumed. The caller tells what stays.
-            fleet.clear(roller.recorder.run(), OBSERVE_TIMEOUT).await;
-            Ok(roller.finish())
-        }
+        Ok(()) => Ok(roller.finish()),
         Err(Stop::Halt(halt)) => roller.halt_is_told(*halt).await,
         Err(Stop::Wish) => Ok(roller.interrupted()),
         Err(Stop::Record(error)) => Err(error),
@@ -283,10 +279,6 @@ impl<F: Fleet> Roller<'_, F> {
             && let Err(Stop::Record(error)) = hooks::on_halt(self, &halt).await
         {
             return Err(error);
-        }
-        if self.recorder.progress().touched_nothing() {
-            // What was staged has no use, and nobody will go on with this run.
-            self.fleet.clear(self.recorder.run(), OBSERVE_TIMEOUT).await;
         }
         Ok(self.halted(halt))
     }

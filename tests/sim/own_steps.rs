@@ -22,7 +22,7 @@ turn:
   - http: {name: seen, url: "http://balancer/{{ host }}", on_failure: warn}
   - drain
   - stop
-  - run: {name: install, command: [install]}
+  - run: {name: patch, command: [patch]}
   - start
   - run: {name: warm, command: [warm], on_failure: warn}
   - gate
@@ -69,7 +69,7 @@ fn all(played: &Played, hosts: &[String]) -> Result<(), String> {
     for host in hosts {
         let of = [format!("stage {host} on {host}"), format!("balancer out {host}"), format!("balancer in {host}")];
         expected.extend(of);
-        expected.extend(["install", "warm"].map(|command| format!("{command} on {host}")));
+        expected.extend(["patch", "warm"].map(|command| format!("{command} on {host}")));
     }
     expected.sort();
     let found: Vec<String> = counts(played).into_keys().collect();
@@ -88,7 +88,7 @@ fn everything_is_done_once_in_its_place() {
 #[test]
 fn a_failure_of_a_command_halts_and_is_told_to_the_hook() {
     for (command, end) in [
-        ("install", "halted n1 install own-step-failed"),
+        ("patch", "halted n1 patch own-step-failed"),
         ("begin", "halted  begin hook-failed"),
         // Only a warning.
         ("warm", "finished"),
