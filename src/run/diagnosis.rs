@@ -13,6 +13,7 @@ use crate::{
         difference::differences,
         halt::Cause,
         install::{StandIn, not_beside},
+        safety::read_includes,
         view::{HealthError, View},
     },
     fleet::Fleet,
@@ -120,12 +121,13 @@ pub async fn observe<F: Fleet>(fleet: &F, hosts: &[String], stand_in: impl Fn(&s
         let diagnosis = diagnose(&archive, &context);
         let unknown = diagnosis.unknown.or(not_beside(&archive));
         let differences = differences(&archive);
-        (archive.host, Diagnosis { unknown, ..diagnosis }, differences)
+        (archive, Diagnosis { unknown, ..diagnosis }, differences)
     };
     let found: Vec<_> = judged(archives, &view).map(judge).collect();
-    for (host, diagnosis, differences) in found {
-        view.preflight.push((host.clone(), diagnosis));
-        view.differences.push((host, differences));
+    for (archive, diagnosis, differences) in found {
+        read_includes(&mut view, &archive);
+        view.preflight.push((archive.host.clone(), diagnosis));
+        view.differences.push((archive.host, differences));
     }
     view
 }

@@ -16,6 +16,7 @@ use std::{collections::BTreeMap, time::Duration};
 pub use assets::{Offline, name, offline};
 use jiff::Timestamp;
 pub use objection::Objection;
+pub use unit::read_includes;
 pub use warning::{Warning, warnings};
 
 use super::{

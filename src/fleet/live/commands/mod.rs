@@ -83,7 +83,7 @@ pub fn service_state(service: &Service, become_: Become, next: bool) -> Remote {
 }
 
 /// What the unit is, what a stop of it sends, and what its next start would find: the program's version and, where the
-/// file can be read without privileges, the lame duck's duration (`lame_duck_duration`, not one that an include sets).
+/// file can be read without privileges, the lame duck's duration (`lame_duck_duration`; where an include sets it, the collector knows).
 const SYSTEMD_STATE: &str = r#"
 if read -r boot 2>/dev/null </proc/sys/kernel/random/boot_id; then echo "Boot=$boot"; fi
 show=$(systemctl show "$1" --property=LoadState,ActiveState,SubState,Result,NRestarts,MainPID,ExecMainCode,ExecMainStatus,TimeoutStopUSec,UnitFileState,ExecStart,ExecStop,KillSignal,SendSIGKILL) || exit
