@@ -4,10 +4,14 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum, builder::PossibleValue};
 
-use super::Error;
+use super::{Code, Error};
 use crate::{
     config::{Inventory, Playbook, inventory::Selection, playbook::Given},
-    core::safety::Objection,
+    core::{
+        install::{self, Install, Source},
+        playbook::{OnlyIf, Step},
+        safety::Objection,
+    },
 };
 
 /// Which clusters and hosts.
@@ -70,10 +74,28 @@ impl Parameters {
     /// The file has mistakes, or a value does not fit.
     pub fn playbook(&self, path: Option<&Path>) -> Result<Playbook, Error> {
         match path {
-            Some(path) => Ok(Playbook::load(path, Given::Values(&self.set))?),
+            Some(path) => pinned(Playbook::load(path, Given::Values(&self.set))?),
             None => Ok(Playbook::restart()),
         }
     }
+}
+
+/// A playbook whose program, where it is a file here, is told by its digest from now on: what is planned is what is put in place.
+fn pinned(mut playbook: Playbook) -> Result<Playbook, Error> {
+    for step in &mut playbook.turn {
+        let Step::Install(Install { from: Source::Controller(path), sha256, .. }) = step else { continue };
+        let failed =
+            |error: std::io::Error| Error::plain(Code::Usage, format!("the program {path} can't be read: {error}"));
+        let content = std::fs::read(&*path).map_err(failed)?;
+        let found = install::sha256(&content);
+        if let Some(expected) = sha256.as_ref().filter(|expected| **expected != found) {
+            let text = format!("the program {path} has the sha256 {found}, and not {expected}");
+            return Err(Error::plain(Code::Usage, text));
+        }
+        *path = std::path::absolute(&*path).map_err(failed)?.display().to_string();
+        *sha256 = Some(found);
+    }
+    Ok(playbook)
 }
 
 fn name_and_value(text: &str) -> Result<(String, String), String> {
@@ -87,14 +109,24 @@ pub struct Limits {
     /// End after this many servers.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub stop_after: Option<u32>,
+    /// Give a turn only to servers whose configuration or program on disk is not the one that runs, or is not known to be.
+    #[arg(long, value_enum, value_name = "CONDITION")]
+    pub only_if: Option<Condition>,
     /// Consent to an objection, by the name that `plan` shows; may be repeated. A finding that keeps a server from coming back
     /// is consented to by its code: `preflight:CODE`.
     #[arg(long, value_name = "OBJECTION", value_parser = clap::builder::PossibleValuesParser::new(objections()))]
     pub allow: Vec<String>,
 }
 
+/// [`OnlyIf`] on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Condition {
+    /// Configuration or program on disk is not the one that runs, or is not known to be.
+    Changed,
+}
+
 /// What can be consented to; of the findings, whose codes are many, `explain` has the list.
-fn objections() -> impl Iterator<Item = PossibleValue> {
+pub fn objections() -> impl Iterator<Item = PossibleValue> {
     Objection::consents().map(|name| PossibleValue::new(name).hide(!Objection::OVERRIDABLE.contains(&name)))
 }
 
@@ -102,6 +134,7 @@ impl Limits {
     /// The playbook with what the command line says in its place.
     pub fn apply(&self, mut playbook: Playbook) -> Playbook {
         playbook.policy.allow.extend(self.allow.iter().cloned());
+        playbook.policy.only_if = self.only_if.map(|Condition::Changed| OnlyIf::Changed).or(playbook.policy.only_if);
         playbook.policy.stop_after = self.stop_after.or(playbook.policy.stop_after);
         playbook
     }

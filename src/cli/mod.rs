@@ -17,6 +17,7 @@ mod preflight;
 mod rehearse;
 mod resume;
 mod roll;
+mod rollback;
 mod schema;
 mod show;
 mod status;
@@ -62,6 +63,12 @@ enum Verb {
     Rehearse(rehearse::RehearseArgs),
     /// Restart every server, one at a time.
     Restart(roll::Restart),
+    /// Put another nats-server in place on every server, one at a time; the first is the canary.
+    Upgrade(roll::Upgrade),
+    /// Put back the program that an upgrade has replaced, on the server that it left in its turn or on all.
+    Rollback(rollback::Rollback),
+    /// Reboot every host, one at a time; a patch command first, with `--set patch=COMMAND`.
+    Reboot(roll::Reboot),
     /// Carry out a playbook: one of your own, or one that is built in.
     Run(roll::RunArgs),
     /// List, show and check playbooks.
@@ -130,6 +137,9 @@ fn run(verb: Verb) -> Result<Code, Error> {
         Verb::Plan(args) => block_on(plan::run(args)),
         Verb::Rehearse(args) => rehearse::run(&args),
         Verb::Restart(args) => block_on(roll::restart(args)),
+        Verb::Upgrade(args) => block_on(roll::upgrade(args)),
+        Verb::Rollback(args) => block_on(rollback::run(args)),
+        Verb::Reboot(args) => block_on(roll::reboot(args)),
         Verb::Run(args) => block_on(roll::run(args)),
         Verb::Playbook(args) => playbook::run(&args),
         Verb::Diagnose(args) => block_on(diagnose::run(args)),

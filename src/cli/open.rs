@@ -192,6 +192,11 @@ pub fn go_on(inventory: &Path, id: &str) -> String {
     format!("rollgate resume -i {} {id}", shell_word(&inventory.to_string_lossy()))
 }
 
+/// The command line that puts back the programs that a run has replaced.
+pub fn back(inventory: &Path, id: &str) -> String {
+    format!("rollgate rollback -i {} {id}", shell_word(&inventory.to_string_lossy()))
+}
+
 fn abort(inventory: &Path, id: &str) -> String {
     format!("rollgate abort -i {} {id}", shell_word(&inventory.to_string_lossy()))
 }

@@ -17,10 +17,12 @@ use crate::{
     core::{
         count_of,
         drain::WITHOUT_SYSTEM_ACCOUNT,
+        install::{self, AllStaged, Source},
         own_step::{self, Place, Until},
         plan::{self, Few, Plan, Turn},
-        playbook::Step,
+        playbook::{Policy, Step},
         safety::Objection,
+        view::View,
     },
     fleet::{Fleet, live::Live},
     run::diagnosis,
@@ -75,14 +77,27 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// whether its server could start again. While nothing but what may
 /// pass by itself speaks against it, such as an election, it looks again, for as long as a turn would; `tell` hears what it
 /// waits for.
-pub async fn make(fleet: &impl Fleet, selection: &Selection, playbook: &Playbook, mut tell: impl FnMut(&str)) -> Plan {
-    let deadline = Instant::now() + playbook.policy.safety_deadline;
+pub async fn make(fleet: &impl Fleet, selection: &Selection, playbook: &Playbook, tell: impl FnMut(&str)) -> Plan {
+    let (policy, steps) = (playbook.policy.clone(), playbook.turn.clone());
+    let plan = of(fleet, selection, &playbook.name, policy, steps, tell).await;
+    Plan { hooks: playbook.hooks.clone(), ..plan }
+}
+
+/// The same for steps that stand in no playbook.
+pub async fn of(
+    fleet: &impl Fleet,
+    selection: &Selection,
+    name: &str,
+    policy: Policy,
+    steps: Vec<Step>,
+    mut tell: impl FnMut(&str),
+) -> Plan {
+    let deadline = Instant::now() + policy.safety_deadline;
     let mut told = Vec::new();
     loop {
-        let view = diagnosis::observe(fleet, &selection.roll).await;
-        let (policy, steps) = (playbook.policy.clone(), playbook.turn.clone());
-        let plan = plan::plan(&view, &selection.roll, &playbook.name, policy, steps);
-        let plan = Plan { hooks: playbook.hooks.clone(), ..plan };
+        let stand_in = |host: &str| install::stand_in(&steps, &AllStaged::new(), "", host);
+        let view = diagnosis::observe(fleet, &selection.roll, stand_in).await;
+        let plan = of_view(view, selection, name, policy.clone(), steps.clone());
         if !plan.may_become_safe() || Instant::now() + INTERVAL > deadline {
             return plan;
         }
@@ -94,6 +109,18 @@ pub async fn make(fleet: &impl Fleet, selection: &Selection, playbook: &Playbook
         }
         sleep(INTERVAL).await;
     }
+}
+
+/// The plan of a cluster that was observed.
+pub fn from_view(view: View, selection: &Selection, playbook: &Playbook) -> Plan {
+    let plan = of_view(view, selection, &playbook.name, playbook.policy.clone(), playbook.turn.clone());
+    Plan { hooks: playbook.hooks.clone(), ..plan }
+}
+
+fn of_view(mut view: View, selection: &Selection, name: &str, policy: Policy, steps: Vec<Step>) -> Plan {
+    install::without_the_old_program(&steps, &mut view);
+    let hosts = install::to_upgrade(&steps, &view, &selection.roll);
+    plan::plan(&view, &hosts, name, policy, steps)
 }
 
 /// The exit code of a plan: whether a run would start.
@@ -132,6 +159,14 @@ pub fn text(plan: &Plan) -> String {
     });
     let head = ["#", "host", "version", "zone", "clients", "leafnodes", "why here"];
     let _ = write!(out, "{}", output::table(&head, rows));
+    for turn in &plan.turns {
+        for difference in &turn.differences {
+            let _ = writeln!(out, "at {}: {difference}", turn.host);
+        }
+    }
+    if !plan.unchanged.is_empty() {
+        let _ = writeln!(out, "unchanged, and left alone: {}", plan.unchanged.join(", "));
+    }
     plan.turns.iter().for_each(|turn| effect(&mut out, turn));
     for (label, steps) in [
         ("before", &plan.hooks.before),
@@ -149,8 +184,11 @@ pub fn text(plan: &Plan) -> String {
     if !plan.policy.pause.is_zero() {
         let _ = writeln!(out, "between: a pause of {}", duration::format(plan.policy.pause));
     }
-    if !plan.bystanders.is_empty() {
-        let _ = writeln!(out, "observed only: {}", plan.bystanders.join(", "));
+    out.push_str(&program(plan));
+    let only: Vec<&str> =
+        plan.bystanders.iter().filter(|host| !plan.unchanged.contains(host)).map(String::as_str).collect();
+    if !only.is_empty() {
+        let _ = writeln!(out, "observed only: {}", only.join(", "));
     }
     for turn in plan.turns.iter().filter(|turn| !turn.waived.is_empty()) {
         let _ = writeln!(out, "wrong already at {}, and not waited for:", turn.host);
@@ -171,6 +209,21 @@ pub fn text(plan: &Plan) -> String {
         out.push_str(&objections_text(&objections));
     }
     out
+}
+
+/// Where the program comes from, and when it is tried.
+fn program(plan: &Plan) -> String {
+    let Some(install) = install::install(&plan.steps) else { return String::new() };
+    let sum = install.sha256.as_deref().map(|sum| format!(", sha256 {sum}")).unwrap_or_default();
+    match &install.from {
+        Source::Controller(path) => {
+            format!("program: {path}{sum}; staged and tried on every host before the first server is touched\n")
+        }
+        Source::Host(path) => {
+            format!("program: {path} of each host{sum}; tried on every host before the first server is touched\n")
+        }
+        Source::Command(command) => format!("program: installed by `{command}`, which can't be tried before\n"),
+    }
 }
 
 /// What a turn means for JetStream, where it means something.
@@ -241,15 +294,21 @@ fn step(step: &Step) -> String {
     match step {
         Step::Drain(_) => "drain".into(),
         Step::Stop(stop) => format!("stop (at most {})", duration::format(stop.deadline)),
+        Step::Install(install) => format!("install {}", install.version),
+        Step::PutBack(_) => "put back".into(),
         Step::Start(_) => "start".into(),
+        Step::Reboot(reboot) => format!("reboot (at most {})", duration::format(reboot.deadline)),
         Step::Gate(gate) => format!("gate ({} good looks within {})", gate.looks, duration::format(gate.deadline)),
         Step::Reload(reload) => format!("reload (proved within {})", duration::format(reload.deadline)),
         Step::Run(own_step::Run { on: Place::Host, name, .. }) => name.clone(),
         Step::Run(own_step::Run { on: Place::Controller, name, .. }) => format!("{name} (here)"),
+        Step::File(own_step::File { on: Place::Host, name, .. }) => name.clone(),
+        Step::File(own_step::File { on: Place::Controller, name, .. }) => format!("{name} (here)"),
         Step::Http(own_step::Http { name, .. }) => name.clone(),
         Step::Pause(own_step::Pause { until: Until::Over(time), .. }) => format!("pause {}", duration::format(*time)),
         Step::Pause(own_step::Pause { name, .. }) => format!("{name} (asks you)"),
         Step::Settle(settle) => format!("settle {}", duration::format(settle.hold)),
+        Step::Canary(canary) => format!("canary {} (first server only)", duration::format(canary.hold)),
     }
 }
 
@@ -258,7 +317,7 @@ mod tests {
     use super::*;
     use crate::core::{
         testing::{cluster, healthz_error},
-        view::{Failure, FailureKind, View},
+        view::{Failure, FailureKind},
     };
 
     fn check(view: &View, hosts: &[&str]) -> (String, Code) {

@@ -113,16 +113,9 @@ async fn observe(args: &RehearseArgs) -> Result<Vec<(Plan, Topology)>, Error> {
     let mut observed = Vec::new();
     for selection in &selections {
         let fleet = Live::new(&selection.cluster).await?;
-        let view: View = diagnosis::observe(&fleet, &selection.roll).await;
+        let view: View = diagnosis::observe(&fleet, &selection.roll, |_| None).await;
         let topology = Topology::observed(&view, fleet.has_system_account());
-        let plan = crate::core::plan::plan(
-            &view,
-            &selection.roll,
-            &playbook.name,
-            playbook.policy.clone(),
-            playbook.turn.clone(),
-        );
-        observed.push((plan, topology));
+        observed.push((plan::from_view(view, selection, &playbook), topology));
     }
     Ok(observed)
 }

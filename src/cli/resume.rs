@@ -12,6 +12,7 @@ use super::{
     mirror::{self, Buckets},
     open, output,
     roll::{self, Stream},
+    rollback,
 };
 use crate::{
     config::{Inventory, inventory::Cluster},
@@ -173,6 +174,7 @@ impl Job<'_> {
             resume: Some(resume),
             again: open::go_on(&self.args.inventory, self.id),
             go_on: open::go_on(&self.args.inventory, self.id),
+            back: Some(open::back(&self.args.inventory, self.id)),
             status: command("status"),
             ask: roll::ask_on_terminal(),
             plan,
@@ -181,7 +183,11 @@ impl Job<'_> {
         let reporters = roll::reporters(self.args.output);
         let sink = mirror::sink(self.mirror, journal, self.id, seq);
         let recorder = Recorder::resume(self.id.to_owned(), seq, self.progress, sink, reporters);
-        roll::carry_out(self.fleet, run, recorder, &state.run(self.id)).await
+        let code = roll::carry_out(self.fleet, run, recorder, &state.run(self.id)).await?;
+        if code == Code::Halted {
+            rollback::after_halt(self.fleet, self.inventory, state, self.mirror, self.id, self.args.output).await?;
+        }
+        Ok(code)
     }
 
     /// The plan as it was; or made anew for what is left.

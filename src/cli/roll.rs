@@ -1,4 +1,4 @@
-//! `restart` and `run`: carry out a plan, on every selected cluster, one after the other.
+//! `restart`, `reboot` and `run`: carry out a plan, on every selected cluster, one after the other.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -12,19 +12,20 @@ use super::{
     Code, Error,
     args::{Limits, Parameters, Target, shell_word},
     hold::{self, Wait},
-    mirror, open, output, plan,
+    mirror, open, output, plan, rollback,
 };
 use crate::{
     config::{Inventory, Playbook, inventory::Selection},
     core::{
         event::Event,
+        install::{self, mixed},
         lock::{Claim, LockRefusal},
         plan::Plan,
     },
     fleet::{Fleet, live::Live},
-    journal::{FILE_NAME, Journal, StateDir, Strain, run_id},
+    journal::{FILE_NAME, Journal, StateDir, Strain, read, run_id},
     mirror::Mirror,
-    report::{Bars, JsonLines, Lines, Reporter, end, render_halt},
+    report::{Bars, JsonLines, Lines, Reporter, end, render_halt, span},
     run::{self as runner, OBSERVE_TIMEOUT, Outcome, Recorder, Run, approval, shutdown},
 };
 
@@ -34,6 +35,37 @@ pub struct Restart {
     #[command(flatten)]
     roll: RollArgs,
 }
+
+/// Arguments of `upgrade`.
+#[derive(Debug, Args)]
+#[command(after_help = UPGRADE_HELP)]
+pub struct Upgrade {
+    #[command(flatten)]
+    parameters: Parameters,
+    #[command(flatten)]
+    roll: RollArgs,
+}
+
+/// Arguments of `reboot`.
+#[derive(Debug, Args)]
+pub struct Reboot {
+    #[command(flatten)]
+    parameters: Parameters,
+    #[command(flatten)]
+    roll: RollArgs,
+}
+
+const UPGRADE_HELP: &str = "\
+Parameters:
+  --set binary=FILE      the program; with --set on=host a file that each host has
+  --set version=VERSION  the version that it must say that it is
+  --set sha256=DIGEST    its sha256; by default that of the file as it is
+  --set canary=TIME      how long the first server is watched before the second [default: 2m]
+  --set on_failure=rollback
+                         put the old program back on a server that does not come back
+  --set command=COMMAND  instead of binary: what installs it on a host, such as a package manager
+
+`rollgate playbook show upgrade` has them all, and what is done.";
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
@@ -83,17 +115,40 @@ pub async fn restart(args: Restart) -> Result<Code, Error> {
     roll(&args.roll, Playbook::restart(), "restart").await
 }
 
+/// Reboots the hosts of the selected servers.
+///
+/// # Errors
+/// As [`restart`], and a parameter that does not fit.
+pub async fn reboot(args: Reboot) -> Result<Code, Error> {
+    let playbook = args.parameters.playbook(Some(Path::new("reboot")))?;
+    roll(&args.roll, playbook, &with_parameters("reboot".into(), &args.parameters)).await
+}
+
 /// Carries out a playbook.
 ///
 /// # Errors
 /// As [`restart`], and mistakes in the playbook.
 pub async fn run(args: RunArgs) -> Result<Code, Error> {
     let playbook = args.parameters.playbook(Some(&args.playbook))?;
-    let mut verb = format!("run {}", shell_word(&args.playbook.to_string_lossy()));
-    for (name, value) in &args.parameters.set {
-        verb.push_str(&format!(" --set {}", shell_word(&format!("{name}={value}"))));
-    }
-    roll(&args.roll, playbook, &verb).await
+    let verb = format!("run {}", shell_word(&args.playbook.to_string_lossy()));
+    roll(&args.roll, playbook, &with_parameters(verb, &args.parameters)).await
+}
+
+/// Puts another program in place.
+///
+/// # Errors
+/// As [`restart`], and a program that can't be read.
+pub async fn upgrade(args: Upgrade) -> Result<Code, Error> {
+    let by_command = args.parameters.set.iter().any(|(name, _)| name == "command");
+    let name = if by_command { "upgrade-by-command" } else { "upgrade" };
+    let playbook = args.parameters.playbook(Some(Path::new(name)))?;
+    roll(&args.roll, playbook, &with_parameters("upgrade".into(), &args.parameters)).await
+}
+
+/// A verb as it would have to be typed again.
+fn with_parameters(verb: String, parameters: &Parameters) -> String {
+    let set = parameters.set.iter().map(|(name, value)| format!(" --set {}", shell_word(&format!("{name}={value}"))));
+    verb + &set.collect::<String>()
 }
 
 async fn roll(args: &RollArgs, playbook: Playbook, verb: &str) -> Result<Code, Error> {
@@ -182,6 +237,14 @@ impl Job<'_> {
         if let Some(code) = self.refused(&plan) {
             return Ok(code);
         }
+        if plan.turns.is_empty() {
+            output::note(&plan::text(&plan));
+            output::note(&match install::install(&plan.steps) {
+                Some(install) => format!("nothing to do: every server of {name} runs {} already", install.version),
+                None => "nothing to do: every server runs with what is on its host's disk".into(),
+            });
+            return Ok(Code::Done);
+        }
         held.map_err(|refusal| hold::refused(&refusal, name))?;
         if mirror.is_some() {
             mirror::must_be_elsewhere(mirror, &fleet.observe(&[], OBSERVE_TIMEOUT).await)?;
@@ -203,10 +266,15 @@ impl Job<'_> {
             resume: None,
             again: self.args.target.command(verb, name, several),
             go_on: open::go_on(&self.args.target.inventory, &id),
+            back: Some(open::back(&self.args.target.inventory, &id)),
             status: self.args.target.command("status", name, several),
             ask: ask_on_terminal(),
         };
-        carry_out(fleet, run, recorder, &self.state.run(&id)).await
+        let code = carry_out(fleet, run, recorder, &self.state.run(&id)).await?;
+        if code == Code::Halted {
+            rollback::after_halt(fleet, self.inventory, self.state, mirror, &id, self.args.output).await?;
+        }
+        Ok(code)
     }
 
     /// Says why a plan can't be carried out, if so.
@@ -231,10 +299,16 @@ pub(super) async fn carry_out(fleet: &Live, run: Run, mut recorder: Recorder, pa
         let code = if recorder.progress().touched_nothing() { Code::Refused } else { Code::Halted };
         Error::internal(error).with(code).hint(format!("when there is room for it, go on with: {go_on}\n  {journal}"))
     })?;
-    if outcome == Outcome::Finished {
+    if matches!(outcome, Outcome::Finished | Outcome::Refused(_)) {
+        // In this order: a request that a bad link brings only now must find either its record or no lock (found by the
+        // simulator: a step done a second time).
+        fleet.release(hold::TIMEOUT).await;
         for (host, failure) in fleet.clear(recorder.run(), hold::TIMEOUT).await {
             output::note(&format!("{host}: its records of this run stay for a week: {failure}"));
         }
+    }
+    if let Some(mixed) = read(&path.join(FILE_NAME)).ok().and_then(|journaled| mixed(&journaled.events)) {
+        output::note(&mixed.words(span));
     }
     output::note(&journal);
     if let Some(Strain::Mirror(why)) = recorder.strained() {

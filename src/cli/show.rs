@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::{Code, Error, args::Format, mirror, open, output};
 use crate::{
-    core::{event::Envelope, event::Event, progress::Progress},
+    core::{event::Envelope, event::Event, install::mixed, progress::Progress},
     journal::StateDir,
-    report::{Lines, Reporter, end, render_halt},
+    report::{Lines, Reporter, end, render_halt, span},
 };
 
 /// Arguments of `show`.
@@ -71,6 +71,7 @@ fn text(id: &str, events: &[Envelope]) -> String {
             event => end(event).iter().for_each(|text| lines.say(text)),
         }
     }
+    mixed(events).iter().for_each(|mixed| lines.say(&mixed.words(span)));
     let began = events.first().map(|envelope| format!(", began {:.0}", envelope.at)).unwrap_or_default();
     format!("run {id}{began}\n{}", String::from_utf8_lossy(&lines.into_inner()))
 }

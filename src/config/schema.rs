@@ -98,6 +98,14 @@ impl Transform for OrParameter {
     }
 }
 
+/// Allows `{{ name }}` for one of a few words.
+pub(super) fn or_parameter(schema: &mut Schema) {
+    let plain = schema.as_value().clone();
+    let description = plain.get("description").cloned().unwrap_or_default();
+    let parameter = json!({ "type": "string", "pattern": PARAMETER });
+    *schema = json_schema!({ "description": description, "anyOf": [plain, parameter] });
+}
+
 /// A text with a parameter in it.
 const PARAMETER: &str = r"\{\{.*\}\}";
 

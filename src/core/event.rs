@@ -9,6 +9,7 @@ use super::{
     assets::Assets,
     gate::{Baseline, Moving, Waiting},
     halt::Halt,
+    install::Staged,
     order::Why,
     own_step::When,
     plan::Plan,
@@ -73,6 +74,13 @@ pub enum Event {
         facts: String,
         /// Steps that took effect, and are not done again.
         finished: Vec<String>,
+    },
+    /// A host has what its turn will put in place, and it was tried there.
+    Staged {
+        /// The host.
+        host: String,
+        /// What it has.
+        staged: Staged,
     },
     /// The next turn waits, because its restart is not safe yet.
     SafetyWaiting {
@@ -277,6 +285,7 @@ impl Event {
             Self::RunStarted { .. } => "run-started",
             Self::Resumed { .. } => "resumed",
             Self::Settled { .. } => "settled",
+            Self::Staged { .. } => "staged",
             Self::SafetyWaiting { .. } => "safety-waiting",
             Self::TurnStarted { .. } => "turn-started",
             Self::StepStarted { .. } => "step-started",
@@ -357,6 +366,14 @@ mod tests {
                 standing: Standing::Down,
                 facts: "service: inactive (dead)".into(),
                 finished: vec![step("stop")],
+            },
+            Event::Staged {
+                host: host(),
+                staged: Staged {
+                    to: "/usr/sbin/nats-server".into(),
+                    sha256: Some("d1".into()),
+                    before: Some("2.14.6".into()),
+                },
             },
             Event::SafetyWaiting { host: host(), objections: vec![Objection::DifferentClusters { clusters }] },
             Event::TurnStarted {

@@ -41,6 +41,23 @@ pub enum Cause {
         /// The last failure.
         failure: Failure,
     },
+    /// The host was told to reboot, and is not back.
+    HostNotBack {
+        /// Why it can't be reached.
+        failure: Failure,
+    },
+    /// The host was told to reboot, and its boot is the same.
+    NotRebooted {
+        /// Whether it was away meanwhile, or since when it has been up.
+        detail: String,
+    },
+    /// The host is back from its reboot, which has not started its server.
+    NotStartedAtBoot {
+        /// The service, in its manager's words.
+        service: String,
+        /// Whether the manager starts it at boot, in its own words; none where it does not say.
+        enabled: Option<String>,
+    },
     /// The cluster's lock is not with this run any more: it touches nothing more.
     LockLost {
         /// Who has it, or why it could not be confirmed.
@@ -96,6 +113,18 @@ pub enum Cause {
         /// How many were looked at.
         of: usize,
     },
+    /// What was to be put in place is not fit for these hosts. None was touched.
+    NotProven {
+        /// What is wrong, by host.
+        hosts: Vec<NotProven>,
+    },
+    /// The server came back with another version than the one that was put in place.
+    OtherVersion {
+        /// The version that was put in place.
+        expected: String,
+        /// The one that runs.
+        found: String,
+    },
     /// The configuration or the certificates on the host can't be used, or could not be tested. The server was not told.
     Unusable {
         /// Why.
@@ -144,6 +173,15 @@ pub enum Cause {
     },
 }
 
+/// A host where what was to be put in place did not prove itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotProven {
+    /// The host.
+    pub host: String,
+    /// What is wrong, one line each.
+    pub why: Vec<String>,
+}
+
 impl Cause {
     /// The stable code.
     pub fn code(&self) -> &'static str {
@@ -154,6 +192,9 @@ impl Cause {
             Self::StillRunning => "still-running",
             Self::Killed { .. } => "killed",
             Self::HostLost { .. } => "host-lost",
+            Self::HostNotBack { .. } => "host-not-back",
+            Self::NotRebooted { .. } => "not-rebooted",
+            Self::NotStartedAtBoot { .. } => "not-started-at-boot",
             Self::LockLost { .. } => "lock-lost",
             Self::JournalFull { .. } => "journal-full",
             Self::MirrorLost { .. } => "mirror-lost",
@@ -169,6 +210,8 @@ impl Cause {
             Self::NotReloadable { .. } => "not-reloadable",
             Self::NotReloaded { .. } => "not-reloaded",
             Self::NotPassed { .. } => "not-passed",
+            Self::NotProven { .. } => "not-proven",
+            Self::OtherVersion { .. } => "other-version",
             Self::OwnStepFailed { .. } => "own-step-failed",
             Self::HookFailed { .. } => "hook-failed",
             Self::NobodyToAsk { .. } => "nobody-to-ask",
@@ -193,6 +236,7 @@ impl Cause {
                 | Self::MirrorLost { .. }
                 | Self::NobodyToAsk { .. }
                 | Self::NotPassed { .. }
+                | Self::NotProven { .. }
         )
     }
 
@@ -205,6 +249,9 @@ impl Cause {
             Self::OwnStepFailed { .. } | Self::HookFailed { .. } => {
                 "see why the step failed, and mend that: what it has done already, it may do again on `resume`".into()
             }
+            Self::NotProven { .. } => {
+                "give every host a file that runs there, or take those hosts out of the roll".into()
+            }
             Self::Unusable { .. } | Self::ReloadRefused { .. } => {
                 format!("mend the configuration or the certificates on {host}, or bring the old ones back")
             }
@@ -213,6 +260,17 @@ impl Cause {
             ),
             Self::NotReloaded { .. } => {
                 format!("a restart takes what a reload does not (rollgate restart --host {host})")
+            }
+            Self::HostNotBack { .. } => {
+                format!("look at the console of {host}: it was told to reboot, and can't be reached")
+            }
+            Self::NotRebooted { .. } => {
+                format!("see why {host} did not reboot; reboot it by hand, or have `resume` order it again")
+            }
+            Self::NotStartedAtBoot { .. } => {
+                format!(
+                    "enable the service of {host} at boot (`systemctl enable`) and start it: nothing else may be wrong"
+                )
             }
             Self::NobodyToAsk { .. } => "go on from a terminal, where there is somebody to answer".into(),
             _ => format!("mend {host}; do not restart it blindly, the cause would stay"),
@@ -236,6 +294,12 @@ impl Cause {
                 format!("{host} was killed by its service manager before it had stopped: {state}")
             }
             Self::HostLost { failure } => format!("contact with {host} was lost during its {step}: {failure}"),
+            Self::HostNotBack { failure } => format!("{host} was told to reboot, and has not come back: {failure}"),
+            Self::NotRebooted { detail } => format!("{host} was told to reboot, and its boot id is the same: {detail}"),
+            Self::NotStartedAtBoot { service, enabled } => {
+                let enabled = enabled.as_ref().map(|word| format!(", which is {word}")).unwrap_or_default();
+                format!("{host} is back from its reboot, which did not start its service{enabled}: {service}")
+            }
             Self::LockLost { detail } => format!("the {step} of {host} was left: {detail}"),
             Self::JournalFull { detail } => format!("{host} was not begun: the journal finds no room: {detail}"),
             Self::MirrorLost { detail } => {
@@ -263,6 +327,14 @@ impl Cause {
             Self::NotReloaded { missing } => format!("{host} was told to reload, and has not: {}", first(missing)),
             Self::NotPassed { hosts, of } => {
                 format!("{} of {of} servers did not pass: {}", hosts.len(), hosts.join(", "))
+            }
+            Self::NotProven { hosts } => {
+                let first =
+                    hosts.first().map_or_else(String::new, |one| format!(": {}: {}", one.host, one.why.join("; ")));
+                format!("what was to be put in place does not do on {}{first}", super::count_of(hosts.len(), "host"))
+            }
+            Self::OtherVersion { expected, found } => {
+                format!("{host} came back with version {found}, not with {expected}")
             }
             Self::OwnStepFailed { failed, .. } => format!("the step `{step}` of {host} failed: {failed}"),
             Self::HookFailed { when, failed, .. } if host.is_empty() => {
@@ -380,7 +452,8 @@ impl Halt {
 
     /// Whether the halted server itself may be down by our hand.
     pub fn touched(&self) -> bool {
-        !matches!(self.cause, Cause::Unsafe { .. } | Cause::NotPassed { .. }) && self.step != "observe"
+        let untried = matches!(self.cause, Cause::NotProven { .. }) && self.done.is_empty();
+        !untried && !matches!(self.cause, Cause::Unsafe { .. } | Cause::NotPassed { .. }) && self.step != "observe"
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod assets;
 pub mod conf;
 pub mod diagnosis;
+pub mod difference;
 pub mod drain;
 pub mod event;
 pub mod gate;

@@ -169,6 +169,34 @@ pub struct Run {
     pub on_failure: OnFailure,
 }
 
+/// A small file: that it is there with this content, or that it is not there. Done again it changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct File {
+    /// The step's name: unique in its playbook.
+    pub name: String,
+    /// Where; absolute.
+    pub path: Template,
+    /// What is in it; none where it must not be there.
+    pub content: Option<Template>,
+    /// Its permission bits, in octal.
+    pub mode: String,
+    /// `user` or `user:group`; whoever writes it, where none is given.
+    pub owner: Option<String>,
+    /// Where it is put.
+    pub on: Place,
+    /// On the host: with the privileges that the inventory's `become` gives.
+    #[serde(rename = "become")]
+    pub privileged: bool,
+    /// What follows from a failure.
+    pub on_failure: OnFailure,
+}
+
+/// How long a file may take to be put in its place: a disk that takes longer is broken.
+pub const FILE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A longer content is not taken, in bytes: it goes to the host as an argument, of which Linux takes 128 KiB.
+pub const CONTENT_MAX: usize = 16 * 1024;
+
 /// A GET whose answer is judged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Http {

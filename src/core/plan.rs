@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     assets::{Assets, Kind},
+    difference::Difference,
     order::{self, Why},
-    playbook::{Hooks, Policy, Step},
+    playbook::{Hooks, OnlyIf, Policy, Step},
     safety::{self, Candidate, Objection, Warning},
     view::{HealthError, ServerView, View},
 };
@@ -28,6 +29,9 @@ pub struct Plan {
     pub turns: Vec<Turn>,
     /// Hosts of the cluster that are observed but not rolled.
     pub bystanders: Vec<String>,
+    /// Those of them that would have been rolled, if something on them had changed (`only_if`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unchanged: Vec<String>,
     /// Whether the inventory names a system account, without which a drain does nothing.
     #[serde(default)]
     pub system_account: bool,
@@ -97,6 +101,9 @@ pub struct Turn {
     /// What its restart means for JetStream; none where the assets were not seen.
     #[serde(default)]
     pub effect: Option<Effect>,
+    /// How it differs from what is on its host's disk; only where that decides whether it gets a turn.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub differences: Vec<Difference>,
     /// Why it has this place in the order.
     pub why: Vec<Why>,
     /// What speaks against its restart, as things were when the plan was made.
@@ -181,7 +188,12 @@ impl Effect {
 /// Objections are those that hold now. A server that is unready and goes first is expected to be mended by its own
 /// turn, so the turns after it are judged as if it were healthy: they are judged again on fresh facts anyway.
 pub fn plan(view: &View, hosts: &[String], playbook: &str, policy: Policy, steps: Vec<Step>) -> Plan {
+    let (hosts, unchanged) = changed(view, hosts, &policy);
+    let hosts = &hosts[..];
     let mut turns = turns(view, hosts);
+    if policy.only_if.is_some() {
+        turns.iter_mut().for_each(|turn| turn.differences = differences(view, &turn.host));
+    }
     order::sort(&mut turns, &policy.order, view);
     let mended: Vec<String> = turns.iter().filter(|turn| turn.unready).map(|turn| turn.host.clone()).collect();
     for (place, turn) in turns.iter_mut().enumerate() {
@@ -213,12 +225,29 @@ pub fn plan(view: &View, hosts: &[String], playbook: &str, policy: Policy, steps
         cluster: view.cluster.clone(),
         playbook: playbook.into(),
         bystanders: bystanders.cloned().collect(),
+        unchanged,
         system_account: view.system_account.is_some(),
         policy,
         steps,
         hooks: Hooks::default(),
         turns,
     }
+}
+
+/// The hosts that get a turn, and those that don't since nothing on them has changed.
+fn changed(view: &View, hosts: &[String], policy: &Policy) -> (Vec<String>, Vec<String>) {
+    match policy.only_if {
+        None => (hosts.to_vec(), Vec::new()),
+        Some(OnlyIf::Changed) => {
+            hosts.iter().cloned().partition(|host| view.server(host).is_none() || !differences(view, host).is_empty())
+        }
+    }
+}
+
+/// How the server of a host differs from what is on the disk. Where nobody compared the two, that itself is not known.
+fn differences(view: &View, host: &str) -> Vec<Difference> {
+    let compared = view.differences.iter().find(|(of, _)| of == host).map(|(_, differences)| differences.clone());
+    compared.unwrap_or_else(|| vec![Difference::Unknown { what: "it".into(), why: "it was not compared".into() }])
 }
 
 /// One turn for each of `hosts` that the view has, in inventory order, not yet judged.
@@ -242,6 +271,7 @@ pub(crate) fn turns(view: &View, hosts: &[String]) -> Vec<Turn> {
             connections: varz.map(|varz| varz.connections),
             leafnodes: varz.map(|varz| varz.leafnodes),
             effect: view.assets.as_ref().map(|assets| Effect::of(assets, &server.server_name)),
+            differences: Vec::new(),
             why: Vec::new(),
             objections: Vec::new(),
             consented: Vec::new(),
@@ -269,8 +299,10 @@ mod tests {
         Policy {
             order: vec![OrderRule::Unready, OrderRule::MetaLeaderLast, OrderRule::Inventory],
             stop_after: None,
+            only_if: None,
             allow: vec![],
             pause: Duration::ZERO,
+            on_failure: crate::core::playbook::AfterFailure::Halt,
             safety_deadline: Duration::from_secs(30),
         }
     }
@@ -297,6 +329,26 @@ mod tests {
         check(&view, &["n1", "n2", "n3"], &[("n2", 0), ("n1", 0), ("n3", 0)]);
         // Left out of the roll it blocks the others.
         check(&view, &["n1", "n3"], &[("n1", 1), ("n3", 1)]);
+    }
+
+    #[test]
+    fn only_what_changed_gets_a_turn_where_that_is_wanted() {
+        let mut view = cluster(&["n1", "n2", "n3"]);
+        let hosts = ["n1", "n2", "n3"].map(String::from);
+        view.differences = vec![("n1".into(), vec![]), ("n2".into(), vec![Difference::NotRunning])];
+        let policy = Policy { only_if: Some(OnlyIf::Changed), ..policy() };
+        let plan = plan(&view, &hosts, "restart", policy, vec![]);
+        // Nobody compared the third.
+        let turns: Vec<_> =
+            plan.turns.iter().map(|turn| (turn.host.as_str(), turn.differences[0].to_string())).collect();
+        assert_eq!(
+            turns,
+            [
+                ("n2", "it does not run".to_owned()),
+                ("n3", "not known whether it changed: it was not compared".to_owned())
+            ]
+        );
+        assert_eq!((plan.bystanders, plan.unchanged), (vec!["n1".to_owned()], vec!["n1".to_owned()]));
     }
 
     #[test]

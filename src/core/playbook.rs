@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{millis, own_step};
+use super::{
+    install::{Install, PutBack},
+    millis, own_step,
+};
 
 /// What holds for the roll as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,15 +16,45 @@ pub struct Policy {
     pub order: Vec<OrderRule>,
     /// Stop after this many turns.
     pub stop_after: Option<u32>,
+    /// Which servers get a turn at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_if: Option<OnlyIf>,
     /// Objections that the operator consents to, by name.
     #[serde(default)]
     pub allow: Vec<String>,
     /// A pause between turns.
     #[serde(rename = "pause_ms", with = "millis")]
     pub pause: Duration,
+    /// What follows when a server does not come back with the program that was put in place.
+    #[serde(default, skip_serializing_if = "is_halt")]
+    pub on_failure: AfterFailure,
     /// For how long a turn waits for its restart to become safe before the roll halts.
     #[serde(rename = "safety_deadline_ms", with = "millis")]
     pub safety_deadline: Duration,
+}
+
+/// What follows when a server does not come back with another program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", rename = "after_failure")]
+pub enum AfterFailure {
+    /// The roll halts, with the old program kept.
+    #[default]
+    Halt,
+    /// The old program is put back on that server, where the rules of versions allow it, and gated; then the roll halts.
+    Rollback,
+}
+
+fn is_halt(after: &AfterFailure) -> bool {
+    *after == AfterFailure::Halt
+}
+
+/// A condition for a server to get a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename = "condition for a turn", rename_all = "kebab-case")]
+#[schemars(rename = "only-if")]
+pub enum OnlyIf {
+    /// Its configuration or program on disk is not the one that it runs with, or is not known to be.
+    Changed,
 }
 
 /// One rule of the order in which servers are rolled.
@@ -47,16 +80,26 @@ pub enum Step {
     Drain(Drain),
     /// Stop the server through its service manager.
     Stop(Stop),
+    /// Put another program in place.
+    Install(Install),
+    /// Put back the program that a run replaced.
+    PutBack(PutBack),
     /// Start it through its service manager.
     Start(Start),
+    /// Reboot its host, and wait for the new boot and for what that starts.
+    Reboot(Reboot),
     /// Wait until it and its peers agree that it is back.
     Gate(Gate),
     /// Watch that it stays so.
     Settle(Settle),
+    /// Watch the first server of the roll for longer.
+    Canary(Canary),
     /// Have the server read its configuration and certificates anew, and prove that it did.
     Reload(Reload),
     /// A command of the operator's.
     Run(own_step::Run),
+    /// A small file of the operator's.
+    File(own_step::File),
     /// A check of the operator's, over HTTP.
     Http(own_step::Http),
     /// A wait, for a time or for the operator.
@@ -68,6 +111,7 @@ impl Step {
     pub fn name(&self) -> &str {
         match self {
             Self::Run(own_step::Run { name, .. })
+            | Self::File(own_step::File { name, .. })
             | Self::Http(own_step::Http { name, .. })
             | Self::Pause(own_step::Pause { name, .. }) => name,
             _ => self.kind(),
@@ -81,7 +125,18 @@ impl Step {
 
     /// Whether it changes nothing anywhere.
     pub fn only_looks(&self) -> bool {
-        matches!(self, Self::Gate(_) | Self::Settle(_) | Self::Http(_) | Self::Pause(_))
+        matches!(self, Self::Gate(_) | Self::Settle(_) | Self::Canary(_) | Self::Http(_) | Self::Pause(_))
+    }
+
+    /// Whether it does something to a host that a server which is started without it would miss.
+    pub fn acts_while_down(&self) -> bool {
+        matches!(self, Self::Run(_) | Self::File(_) | Self::Install(_) | Self::PutBack(_))
+    }
+
+    /// Whether it is done on the server's host, by a change that is recorded there.
+    pub fn is_own_on_host(&self) -> bool {
+        use own_step::{File, Place, Run};
+        matches!(self, Self::Run(Run { on: Place::Host, .. }) | Self::File(File { on: Place::Host, .. }))
     }
 
     /// Its kind, as written in a playbook.
@@ -89,15 +144,26 @@ impl Step {
         match self {
             Self::Drain(_) => "drain",
             Self::Stop(_) => "stop",
+            Self::Install(_) => "install",
+            Self::PutBack(_) => "put-back",
             Self::Start(_) => "start",
+            Self::Reboot(_) => "reboot",
             Self::Gate(_) => "gate",
             Self::Settle(_) => "settle",
+            Self::Canary(_) => "canary",
             Self::Reload(_) => "reload",
             Self::Run(_) => "run",
+            Self::File(_) => "file",
             Self::Http(_) => "http",
             Self::Pause(_) => "pause",
         }
     }
+}
+
+/// Whether the host's boot has to start the server: it is rebooted, and no step of ours starts it after that.
+pub fn boot_starts(steps: &[Step]) -> bool {
+    let reboot = steps.iter().position(|step| matches!(step, Step::Reboot(_)));
+    reboot.is_some_and(|at| !steps[at..].iter().any(|step| matches!(step, Step::Start(_))))
 }
 
 /// The operator's steps that belong to no turn.
@@ -161,6 +227,16 @@ pub struct Stop {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
     /// The longest that the service manager may take to accept the start.
+    #[serde(rename = "deadline_ms", with = "millis")]
+    pub deadline: Duration,
+}
+
+/// Reboot the host of a server that is stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reboot {
+    /// The command that reboots it: a program and its arguments.
+    pub command: Vec<String>,
+    /// From the order to the host being back under another boot id, its service started.
     #[serde(rename = "deadline_ms", with = "millis")]
     pub deadline: Duration,
 }
@@ -252,14 +328,38 @@ pub struct Settle {
     pub interval: Duration,
 }
 
+/// Watch the first server of a roll before the second is touched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Canary {
+    /// For how long every look must be good.
+    #[serde(rename = "for_ms", with = "millis")]
+    pub hold: Duration,
+    /// The time between two looks.
+    #[serde(rename = "interval_ms", with = "millis")]
+    pub interval: Duration,
+}
+
+impl Default for Canary {
+    fn default() -> Self {
+        Self {
+            // Streams compact their raft logs every 2 minutes (nats-server `jetstream_cluster.go`, `compactInterval`): what a new
+            // version writes then shows after that, not in the seconds of a settle.
+            hold: Duration::from_secs(120),
+            interval: Duration::from_secs(2),
+        }
+    }
+}
+
 impl Default for Policy {
     fn default() -> Self {
         Self {
             order: vec![OrderRule::Unready, OrderRule::MetaLeaderLast, OrderRule::Zone],
             stop_after: None,
+            only_if: None,
             allow: Vec::new(),
             // The settle step already holds the roll; a pause is the operator's wish.
             pause: Duration::ZERO,
+            on_failure: AfterFailure::Halt,
             // An election takes 4 to 9 s, and a quorum counts as lost after 10 s: what is not over by
             // now is not passing.
             safety_deadline: Duration::from_secs(30),
@@ -297,6 +397,16 @@ impl Default for Start {
     fn default() -> Self {
         // The job is a fork: milliseconds. 30 s is for a host under load.
         Self { deadline: Duration::from_secs(30) }
+    }
+}
+
+impl Default for Reboot {
+    fn default() -> Self {
+        Self {
+            command: ["systemctl", "reboot"].map(String::from).into(),
+            // What Ansible's `reboot` allows too. Firmware of a large server takes several minutes to count its memory.
+            deadline: Duration::from_secs(600),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use super::{
     assets::Assets,
     event::{Event, InDoubt},
     gate::{Baseline, Waiting},
+    install::{AllStaged, Source},
     own_step::When,
     plan::Plan,
     playbook::Step,
@@ -39,6 +40,8 @@ pub struct Progress {
     pub attempts: BTreeMap<String, u32>,
     /// The operator's own commands, by host: what became of each so far.
     pub own: BTreeMap<String, BTreeMap<String, OwnCommand>>,
+    /// What is staged, by host.
+    pub staged: AllStaged,
     /// The step under way that belongs to no turn, with its host.
     pub hook: Option<(String, String)>,
     /// How often the run was resumed.
@@ -147,6 +150,9 @@ impl Progress {
                     turn.waiting.clear();
                     turn.finished.extend(finished.iter().cloned());
                 });
+            }
+            Event::Staged { host, staged } => {
+                self.staged.insert(host.clone(), staged.clone());
             }
             Event::SafetyWaiting { objections, .. } => self.objections.clone_from(objections),
             Event::TurnStarted { host, number, baseline, before, .. } => {
@@ -259,7 +265,12 @@ impl Progress {
     /// Where `step` is a command of the operator's.
     fn in_command(&mut self, host: &str, step: &str, change: impl FnOnce(&mut OwnCommand)) {
         let steps = self.plan.iter().flat_map(|plan| plan.steps.iter().chain(plan.hooks.all()));
-        if steps.into_iter().any(|known| matches!(known, Step::Run(run) if run.name == step)) {
+        let own = |known: &Step| match known {
+            Step::Run(_) | Step::File(_) => known.name() == step,
+            Step::Install(install) => step == "install" && matches!(install.from, Source::Command(_)),
+            _ => false,
+        };
+        if steps.into_iter().any(own) {
             let none = OwnCommand { stage: OwnStage::Begun, failures: 0 };
             change(self.own.entry(host.to_owned()).or_default().entry(step.to_owned()).or_insert(none));
         }
@@ -289,6 +300,8 @@ impl Progress {
         let when = self.when();
         let legal = match event {
             Event::RunStarted { .. } => when == "before the run",
+            // A controller that goes on stages what is left before it settles the turn under way.
+            Event::Staged { .. } => matches!(when, "between turns" | "before its turn is settled"),
             Event::TurnStarted { .. } | Event::Paused { .. } => when == "between turns",
             Event::SafetyWaiting { host, .. } => {
                 when == "between turns" || (matches!(when, "between steps" | "in a step") && self.active(host))

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     gate::Baseline,
+    install::{next_version, same_version},
     plan::Plan,
     playbook::Step,
     view::{Phase, ServerView, View},
@@ -81,15 +82,25 @@ fn same_boot(baseline: &Baseline, server: &ServerView) -> bool {
     now.is_some() && now == baseline.boot_id.as_ref()
 }
 
-/// A step between the stop and the start that was not done although the server runs again: its host was rebooted, or somebody
-/// started it. The turn has to be begun anew for it.
-pub fn missed<'a>(standing: Standing, steps: &'a [Step], recorded: &[String]) -> Option<&'a str> {
-    let stop = steps.iter().position(|step| matches!(step, Step::Stop(_)))?;
-    let start = steps.iter().position(|step| matches!(step, Step::Start(_)))?;
-    let between = steps.get(stop + 1..start).filter(|_| standing == Standing::Back)?;
-    let missed =
-        between.iter().find(|step| matches!(step, Step::Run(_)) && !recorded.iter().any(|name| name == step.name()));
-    missed.map(Step::name)
+/// Whether the host was rebooted since its turn began.
+pub fn rebooted(baseline: &Baseline, server: &ServerView) -> bool {
+    let now = server.service.as_ref().ok().and_then(|service| service.boot_id.as_ref());
+    baseline.boot_id.as_ref().zip(now).is_some_and(|(before, now)| before != now)
+}
+
+/// A step between the stop and the start, or the reboot, that was not done although the server runs again: its host was
+/// rebooted, or somebody started it. The turn has to be begun anew for it. The reboot is one of them unless the host has
+/// another boot now, whoever ordered it.
+pub fn missed<'a>(standing: Standing, rebooted: bool, steps: &'a [Step], recorded: &[String]) -> Option<&'a str> {
+    let at = |wanted: fn(&Step) -> bool| steps.iter().position(wanted);
+    let stop = at(|step| matches!(step, Step::Stop(_)))?;
+    let reboot = at(|step| matches!(step, Step::Reboot(_)));
+    let end = reboot.or_else(|| at(|step| matches!(step, Step::Start(_))))?;
+    let between = steps.get(stop + 1..end).filter(|_| standing == Standing::Back)?;
+    let undone = |step: &&Step| !recorded.iter().any(|name| name == step.name());
+    let missed = between.iter().filter(|step| step.acts_while_down()).find(undone);
+    let reboot = reboot.filter(|_| !rebooted).map(|at| &steps[at]).filter(undone);
+    missed.or(reboot).map(Step::name)
 }
 
 /// The steps that have taken effect when a turn stands like that, and need not be done.
@@ -100,7 +111,11 @@ pub fn finished(standing: Standing, steps: &[Step], recorded: &[String]) -> Vec<
         Standing::Untouched => 0,
         Standing::Stopping => through_stop.saturating_sub(1),
         Standing::Down => through_stop,
-        Standing::Back => last(|step| matches!(step, Step::Start(_))).max(through_stop),
+        // What starts it after a reboot is asked again: a running server is not started.
+        Standing::Back => match last(|step| matches!(step, Step::Reboot(_))) {
+            0 => last(|step| matches!(step, Step::Start(_))).max(through_stop),
+            through_reboot => through_reboot,
+        },
     };
     let names = steps.iter().take(count).map(|step| step.name().to_owned());
     names.filter(|name| !recorded.contains(name)).collect()
@@ -118,12 +133,14 @@ pub fn moved(plan: &Plan, done: &[String], view: &View) -> Vec<String> {
     }
     for turn in plan.turns.iter().filter(|turn| !done.contains(&turn.host)) {
         let Some(server) = view.server(&turn.host) else { continue };
+        let meant = next_version(&plan.steps, &turn.host);
         if server.server_name != turn.server_name {
             found.push(format!("{} is now server {}, not {}", turn.host, server.server_name, turn.server_name));
         }
         let now = server.varz.as_ref().ok().map(|varz| &varz.version);
         if let (Some(old), Some(now)) = (&turn.version, now)
             && old != now
+            && !meant.is_some_and(|meant| same_version(meant, now))
         {
             found.push(format!("{} now runs {now}, not {old}", turn.host));
         }
@@ -136,7 +153,7 @@ mod tests {
     use super::*;
     use crate::core::{
         plan::plan,
-        playbook::{Drain, Gate, Policy, Start, Stop},
+        playbook::{Drain, Gate, Policy, Reboot, Start, Stop},
         testing::*,
         view::{Failure, FailureKind},
     };
@@ -226,13 +243,25 @@ mod tests {
     fn a_server_that_came_back_without_what_was_to_be_done_while_it_was_down() {
         let (stop, start) = (Step::Stop(Stop::default()), Step::Start(Start::default()));
         let steps = [stop, own_command("install"), start, own_command("warm"), Step::Gate(Gate::default())];
-        let check = |standing, recorded: &[&str], expected: Option<&str>| {
+        let check = |steps: &[Step], standing, rebooted, recorded: &[&str], expected: Option<&str>| {
             let recorded: Vec<String> = recorded.iter().map(|name| (*name).to_owned()).collect();
-            assert_eq!(missed(standing, &steps, &recorded), expected);
+            assert_eq!(missed(standing, rebooted, steps, &recorded), expected);
         };
-        check(Standing::Back, &["stop"], Some("install"));
-        check(Standing::Back, &["stop", "install"], None);
-        check(Standing::Down, &["stop"], None);
+        for rebooted in [false, true] {
+            check(&steps, Standing::Back, rebooted, &["stop"], Some("install"));
+            check(&steps, Standing::Back, rebooted, &["stop", "install"], None);
+            check(&steps, Standing::Down, rebooted, &["stop"], None);
+        }
+        let [stop, install, start, warm, gate] = steps;
+        let steps = [stop, install, Step::Reboot(Reboot::default()), warm, start, gate];
+        check(&steps, Standing::Back, true, &["stop"], Some("install"));
+        // Whoever rebooted it: once is enough. What follows the reboot is done where the turn goes on.
+        check(&steps, Standing::Back, true, &["stop", "install"], None);
+        assert_eq!(finished(Standing::Back, &steps, &["stop".into(), "install".into()]), ["reboot"]);
+        // Somebody started it in the same boot.
+        check(&steps, Standing::Back, false, &["stop", "install"], Some("reboot"));
+        check(&steps, Standing::Down, false, &["stop", "install"], None);
+        assert_eq!(finished(Standing::Down, &steps, &[]), ["stop"]);
     }
 
     #[test]

@@ -26,7 +26,15 @@ pub(crate) fn cluster(hosts: &[&str]) -> View {
         gaps: vec![],
         account_names: BTreeMap::new(),
     };
-    View { cluster: "test".into(), at: at(0), servers, system_account: None, assets: Some(assets), preflight: vec![] }
+    View {
+        cluster: "test".into(),
+        at: at(0),
+        servers,
+        system_account: None,
+        assets: Some(assets),
+        preflight: vec![],
+        differences: vec![],
+    }
 }
 
 pub(crate) fn server(host: &str, all: &[&str]) -> ServerView {
@@ -98,7 +106,15 @@ pub(crate) fn healthz_error(code: u16, error: &str) -> Health {
 
 /// A restart without a drain.
 pub(crate) fn candidate(host: &str, expect_unready: bool) -> Candidate<'_> {
-    Candidate { host, expect_unready, evicts: false, stays_up: false, stop_limit: Some(Duration::from_secs(180)) }
+    Candidate {
+        host,
+        expect_unready,
+        evicts: false,
+        stays_up: false,
+        stop_limit: Some(Duration::from_secs(180)),
+        next: None,
+        boot_starts: false,
+    }
 }
 
 /// A stream of account APP with one replica on each of `members`, all current, led by the first.

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use super::health::{Health, HealthError};
-use super::{assets::Assets, diagnosis::Diagnosis, listeners::Listener, version::Version};
+use super::{assets::Assets, diagnosis::Diagnosis, difference::Difference, listeners::Listener, version::Version};
 
 /// An observation, or why there is none.
 pub type Seen<T> = Result<T, Failure>;
@@ -84,6 +84,9 @@ pub struct View {
     /// Whether servers could start again as they are, by host; empty where it was not asked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub preflight: Vec<(String, Diagnosis)>,
+    /// How servers differ from what is on their hosts' disks, by host; empty where it was not asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub differences: Vec<(String, Vec<Difference>)>,
 }
 
 impl View {

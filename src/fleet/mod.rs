@@ -125,6 +125,9 @@ pub trait Fleet: Send + Sync {
     /// Runs a command on the controller to its end, or ends it after `limit`.
     fn run_here(&self, command: &Command, limit: Duration) -> impl Future<Output = Seen<Ended>> + Send;
 
+    /// Puts a file in its place on the controller, or takes it away.
+    fn put_here(&self, file: &PutFile, limit: Duration) -> impl Future<Output = Seen<Ended>> + Send;
+
     /// One GET of a URL of the operator's, from the host or from the controller: the status and the body.
     fn get(
         &self,
@@ -162,6 +165,19 @@ pub struct Command {
     pub argv: Vec<String>,
     /// More variables for its environment.
     pub environment: Vec<(String, String)>,
+}
+
+/// A small file of the operator's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PutFile {
+    /// Where; absolute.
+    pub path: String,
+    /// What is in it; none where it must not be there.
+    pub content: Option<String>,
+    /// Its permission bits, in octal.
+    pub mode: String,
+    /// `user` or `user:group`; whoever writes it, where none is given.
+    pub owner: Option<String>,
 }
 
 /// How a command ended.
@@ -226,6 +242,18 @@ pub enum Action {
     Start,
     /// Have it reload through its service manager.
     Reload,
+    /// Reboot the host. Its record outlives the boot.
+    Reboot {
+        /// The program and its arguments.
+        command: Vec<String>,
+    },
+    /// Put a file in its place, or take it away.
+    Put {
+        /// The file.
+        file: PutFile,
+        /// With the privileges that changes have; otherwise as the login user.
+        privileged: bool,
+    },
     /// Run a command of the operator's.
     Run {
         /// The command.

@@ -43,6 +43,11 @@ fn cause(out: &mut String, halt: &Halt) {
                 section(out, objection.consent(), &objection.to_string());
             }
         }
+        Cause::NotProven { hosts } => {
+            for one in hosts {
+                one.why.iter().for_each(|why| section(out, &one.host, why));
+            }
+        }
         Cause::DataShort { streams } => streams.iter().for_each(|stream| section(out, "short", stream)),
         Cause::StoreEmpty { line } => section(out, "it said", line),
         Cause::ChangeFailed { output, .. } | Cause::OwnStepFailed { output, .. } | Cause::HookFailed { output, .. }

@@ -44,6 +44,15 @@ pub fn line(event: &Event) -> Option<(Tone, String, String)> {
             };
             say(Tone::Plain, host, format!("{words} ({facts})"))
         }
+        Event::Staged { host, staged } => {
+            let before =
+                staged.before.as_deref().map(|version| format!(", where {version} is now")).unwrap_or_default();
+            let text = match &staged.sha256 {
+                Some(_) => format!("staged and tried for {}{before}", staged.to),
+                None => format!("to be installed by a command as {}{before}", staged.to),
+            };
+            say(Tone::Plain, host, text)
+        }
         Event::SafetyWaiting { host, objections } => {
             say(Tone::Wait, host, format!("not safe yet: {}", objections_text(objections)))
         }
@@ -63,6 +72,10 @@ pub fn line(event: &Event) -> Option<(Tone, String, String)> {
             say(Tone::Plain, host, text)
         }
         Event::StepStarted { host, step, .. } if step == "settle" => say(Tone::Plain, host, "settling".into()),
+        Event::StepStarted { host, step, .. } if step == "canary" => {
+            say(Tone::Plain, host, "the canary: watched for longer before the next server".into())
+        }
+        Event::StepStarted { host, step, .. } if step == "reboot" => say(Tone::Plain, host, "rebooting".into()),
         Event::StepStarted { .. } => None,
         Event::Looked { waiting, .. } if waiting.is_empty() => None,
         Event::Looked { host, waiting, moving, .. } => say(Tone::Wait, host, waits(waiting, moving.as_ref())),
@@ -77,10 +90,18 @@ pub fn line(event: &Event) -> Option<(Tone, String, String)> {
                 say(Tone::Plain, host, format!("drained in {}: {note}", span(*took_ms)))
             }
             "stop" => say(Tone::Plain, host, format!("stopped in {}", span(*took_ms))),
+            "install" => {
+                say(Tone::Plain, host, format!("put in place in {}{}", span(*took_ms), noted(note.as_deref())))
+            }
+            "put-back" => say(Tone::Plain, host, format!("put back in {}{}", span(*took_ms), noted(note.as_deref()))),
+            "canary" => say(Tone::Good, host, format!("the canary held for {}", span(*took_ms))),
             "start" => say(Tone::Plain, host, format!("started in {}", span(*took_ms))),
+            "reboot" => {
+                let note = note.as_deref().map(|note| format!(": {note}")).unwrap_or_default();
+                say(Tone::Plain, host, format!("rebooted in {}{note}", span(*took_ms)))
+            }
             "gate" => {
-                let note = note.as_deref().map(|note| format!("; {note}")).unwrap_or_default();
-                say(Tone::Good, host, format!("ready {} after its start{note}", span(*took_ms)))
+                say(Tone::Good, host, format!("ready {} after its start{}", span(*took_ms), noted(note.as_deref())))
             }
             "reload" => say(Tone::Good, host, format!("reloaded: {}", note.as_deref().unwrap_or("proved"))),
             "settle" => note.as_deref().and_then(|note| say(Tone::Wait, host, note.to_owned())),
@@ -145,6 +166,10 @@ pub fn end(event: &Event) -> Option<String> {
         }
         _ => None,
     }
+}
+
+fn noted(note: Option<&str>) -> String {
+    note.map(|note| format!("; {note}")).unwrap_or_default()
 }
 
 fn list(hosts: &[String]) -> String {

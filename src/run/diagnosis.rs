@@ -10,7 +10,10 @@ use super::OBSERVE_TIMEOUT;
 use crate::{
     core::{
         diagnosis::{Context, Diagnosis, Purpose, diagnose, evidence::Archive},
+        difference::differences,
         halt::Cause,
+        install::{StandIn, not_beside},
+        safety::read_includes,
         view::{HealthError, View},
     },
     fleet::Fleet,
@@ -50,6 +53,11 @@ impl Before {
     /// The same where nothing is going to be touched: what its last start was like does not matter.
     pub(super) fn looked_at(self) -> Self {
         Self { looks: true, had_state: false, ..self }
+    }
+
+    /// The same on a host that we have rebooted: what is found there is not blamed on that.
+    pub(super) fn in_boot(self, boot: &str) -> Self {
+        Self { boot: Some(boot.to_owned()), ..self }
     }
 
     fn context(&self, since: Option<Timestamp>) -> Context {
@@ -103,13 +111,24 @@ async fn evidence<F: Fleet>(fleet: &F, host: &str, since: Option<Timestamp>) -> 
 }
 
 /// Observes the cluster, and whether the servers of `hosts` could start again with the configuration, program, files and
-/// ports that they would meet now. Nothing is touched.
-pub async fn observe<F: Fleet>(fleet: &F, hosts: &[String]) -> View {
+/// ports that they would meet now, and whether those are what they run with; with the program of `stand_in` where that will be
+/// another one. Nothing is touched.
+pub async fn observe<F: Fleet>(fleet: &F, hosts: &[String], stand_in: impl Fn(&str) -> Option<StandIn>) -> View {
     let context = Context { purpose: Purpose::Preflight, ..Context::default() };
     let (archives, mut view) =
-        tokio::join!(collect(fleet, hosts, PREFLIGHT_TIMEOUT), fleet.observe_assets(hosts, OBSERVE_TIMEOUT));
-    view.preflight =
-        judged(archives, &view).map(|archive| (archive.host.clone(), diagnose(&archive, &context))).collect();
+        tokio::join!(collect(fleet, hosts, PREFLIGHT_TIMEOUT, stand_in), fleet.observe_assets(hosts, OBSERVE_TIMEOUT));
+    let judge = |archive: Archive| {
+        let diagnosis = diagnose(&archive, &context);
+        let unknown = diagnosis.unknown.or(not_beside(&archive));
+        let differences = differences(&archive);
+        (archive, Diagnosis { unknown, ..diagnosis }, differences)
+    };
+    let found: Vec<_> = judged(archives, &view).map(judge).collect();
+    for (archive, diagnosis, differences) in found {
+        read_includes(&mut view, &archive);
+        view.preflight.push((archive.host.clone(), diagnosis));
+        view.differences.push((archive.host, differences));
+    }
     view
 }
 
@@ -124,17 +143,29 @@ pub struct Looked {
 
 /// Looks at hosts as they are now, in parallel: what is wrong with each, and the cluster around them.
 pub async fn look<F: Fleet>(fleet: &F, hosts: &[String], context: &Context) -> (View, Vec<Looked>) {
-    let (archives, view) = tokio::join!(collect(fleet, hosts, EVIDENCE_TIMEOUT), fleet.observe(&[], OBSERVE_TIMEOUT));
+    let (archives, view) =
+        tokio::join!(collect(fleet, hosts, EVIDENCE_TIMEOUT, |_| None), fleet.observe(&[], OBSERVE_TIMEOUT));
     let looked = judged(archives, &view).map(|archive| Looked { diagnosis: diagnose(&archive, context), archive });
     let looked = looked.collect();
     (view, looked)
 }
 
-async fn collect<F: Fleet>(fleet: &F, hosts: &[String], limit: Duration) -> Vec<Archive> {
-    let collecting = hosts.iter().map(|host| async move {
-        // Never closed, and were it so, too many at once do no harm.
-        let _permit = LOOKING.acquire().await;
-        fleet.collect(host, None, limit).await
+async fn collect<F: Fleet>(
+    fleet: &F,
+    hosts: &[String],
+    limit: Duration,
+    stand_in: impl Fn(&str) -> Option<StandIn>,
+) -> Vec<Archive> {
+    let collecting = hosts.iter().map(|host| {
+        let with = stand_in(host);
+        async move {
+            // Never closed, and were it so, too many at once do no harm.
+            let _permit = LOOKING.acquire().await;
+            match with {
+                Some(with) => fleet.prove(host, &with, limit).await,
+                None => fleet.collect(host, None, limit).await,
+            }
+        }
     });
     join_all(collecting).await
 }

@@ -340,12 +340,13 @@ pub(super) async fn settle<F: Fleet>(
     roller: &mut Roller<'_, F>,
     passage: &mut Passage,
     step: &playbook::Settle,
+    name: &'static str,
 ) -> Result<(), Stop> {
     let began = Instant::now();
     let hard = passage.deadline.unwrap_or(began).max(began + step.hold + passage.look_timeout);
     // What the gate saw counts: its looks were as good as these.
     let (mut good_since, mut ask_peers) = (passage.good_since.unwrap_or(began), began);
-    let mut told = Told::new("settle", 0);
+    let mut told = Told::new(name, 0);
     let mut last = Vec::new();
     // One look at least is its own.
     loop {
@@ -354,7 +355,7 @@ pub(super) async fn settle<F: Fleet>(
         let verdict = look(roller, passage, began, hard).await?;
         let mut waiting = match verdict {
             Some(Verdict::Halt(cause)) => {
-                return Err(roller.halt(&passage.host, "settle", cause, passage.started, began.elapsed()).await);
+                return Err(roller.halt(&passage.host, name, cause, passage.started, began.elapsed()).await);
             }
             Some(Verdict::Wait(waiting)) => waiting,
             // Open and a good look that awaits more: both are good here.
@@ -368,7 +369,7 @@ pub(super) async fn settle<F: Fleet>(
             ask_peers = Instant::now() + PEERS_EVERY.max(asked.elapsed());
             if let Some(lost) = behind.as_ref().map(|behind| &behind.lost).filter(|lost| !lost.is_empty()) {
                 let cause = Cause::DataShort { streams: lost.clone() };
-                return Err(roller.halt(&passage.host, "settle", cause, passage.started, began.elapsed()).await);
+                return Err(roller.halt(&passage.host, name, cause, passage.started, began.elapsed()).await);
             }
             if passage.witness.is_some() && !behind.as_ref().is_some_and(Behind::nothing) {
                 waiting = behind_as_waits(behind.as_ref(), asked.elapsed());
@@ -384,7 +385,7 @@ pub(super) async fn settle<F: Fleet>(
         }
         if Instant::now() >= hard {
             let cause = Cause::NotSettled { waiting: last };
-            return Err(roller.halt(&passage.host, "settle", cause, passage.started, began.elapsed()).await);
+            return Err(roller.halt(&passage.host, name, cause, passage.started, began.elapsed()).await);
         }
     }
 }

@@ -1,9 +1,6 @@
 //! The operator's steps before the first turn, after the last, and on halt.
 
-use tokio::time::sleep;
-
 use super::{
-    approval::Answer,
     own_step::{self, Outcome},
     roll::{Roller, Stop},
 };
@@ -11,7 +8,7 @@ use crate::{
     core::{
         event::Event,
         halt::{Cause, Halt},
-        own_step::{Fact, Facts, OnFailure, Pause, Place, Run, Until, When},
+        own_step::{FILE_TIMEOUT, Fact, Facts, OnFailure, When},
         playbook::Step,
         progress::OwnStage,
     },
@@ -21,8 +18,7 @@ use crate::{
 /// Carries out the steps of one time, but those that are over already.
 pub(super) async fn carry_out<F: Fleet>(roller: &mut Roller<'_, F>, when: When) -> Result<(), Stop> {
     for step in roller.run.plan.hooks.at(when).to_vec() {
-        let on_hosts = matches!(&step, Step::Run(Run { on: Place::Host, .. }));
-        let hosts = if on_hosts { hosts(roller) } else { vec![String::new()] };
+        let hosts = if step.is_own_on_host() { hosts(roller) } else { vec![String::new()] };
         for host in hosts {
             let own = roller.recorder.progress().own_command(&host, step.name());
             if own.is_none_or(|own| own.stage != OwnStage::Done) {
@@ -62,8 +58,15 @@ async fn one<F: Fleet>(roller: &mut Roller<'_, F>, when: When, step: &Step, host
             Ok(outcome) => (outcome, run.on_failure),
             Err(cause) => return Err(roller.halt_outside(&host, &name, cause)),
         },
+        Step::File(file) => match own_step::put(roller, &host, None, &facts, file, change).await? {
+            Ok(outcome) => (outcome, file.on_failure),
+            Err(cause) => return Err(roller.halt_outside(&host, &name, cause)),
+        },
         Step::Http(http) => (own_step::request(roller, &host, &facts, http).await?, http.on_failure),
-        Step::Pause(pause) => (wait(roller, pause, &facts).await?, OnFailure::Halt),
+        Step::Pause(pause) => match own_step::wait(roller, "", pause, &facts).await? {
+            Ok(()) => (Outcome { failed: None, output: String::new() }, OnFailure::Halt),
+            Err(cause) => return Err(roller.halt_outside("", &name, cause)),
+        },
         // No other kind can be written there.
         _ => return Ok(()),
     };
@@ -86,21 +89,6 @@ async fn one<F: Fleet>(roller: &mut Roller<'_, F>, when: When, step: &Step, host
     }
 }
 
-async fn wait<F: Fleet>(roller: &mut Roller<'_, F>, pause: &Pause, facts: &Facts) -> Result<Outcome, Stop> {
-    let went_well = Outcome { failed: None, output: String::new() };
-    let question = match &pause.until {
-        Until::Over(time) => return roller.attend(sleep(*time)).await.map(|()| went_well),
-        Until::Approved(question) => question.render(facts),
-    };
-    let (host, step) = (String::new(), pause.name.clone());
-    roller.record(Event::ApprovalAwaited { host, step, question: question.clone() })?;
-    match roller.ask(&question).await? {
-        Answer::Yes => Ok(went_well),
-        Answer::No => Err(Stop::Wish),
-        Answer::Nobody => Err(roller.halt_outside("", &pause.name, Cause::NobodyToAsk { question })),
-    }
-}
-
 /// What is done when the roll halts: here, whatever became of the lock, and what fails is only told. Only a journal that
 /// can't be written ends it.
 pub(super) async fn on_halt<F: Fleet>(roller: &mut Roller<'_, F>, halt: &Halt) -> Result<(), Stop> {
@@ -116,6 +104,10 @@ pub(super) async fn on_halt<F: Fleet>(roller: &mut Roller<'_, F>, halt: &Halt) -
                 let command = own_step::rendered(run, &facts);
                 let ended = fleet.run_here(&command, run.timeout).await.map_err(|failure| failure.to_string());
                 Outcome::of(ended, run.timeout)
+            }
+            Step::File(file) => {
+                let ended = fleet.put_here(&own_step::wanted(file, &facts), FILE_TIMEOUT).await;
+                Outcome::of(ended.map_err(|failure| failure.to_string()), FILE_TIMEOUT)
             }
             Step::Http(http) => {
                 let url = http.url.render(&facts);

@@ -13,11 +13,11 @@ use crate::{
     core::{
         event::Event,
         halt::Cause,
-        own_step::{Fact, Facts, Http, OUTPUT_KEPT, OnFailure, Pause, Run, Until, environment},
+        own_step::{FILE_TIMEOUT, Fact, Facts, File, Http, OUTPUT_KEPT, OnFailure, Pause, Run, Until, environment},
         progress::OwnStage,
         view::Seen,
     },
-    fleet::{Action, Change, Command, Ended, Fleet},
+    fleet::{Action, Change, Command, Ended, Fleet, PutFile},
 };
 
 /// Between two requests of a check that may come true yet.
@@ -78,20 +78,8 @@ pub(super) async fn command<F: Fleet>(
     let command = rendered(step, facts);
     let ended = match change {
         Some(id) => {
-            let change = Change {
-                id,
-                what: Action::Run { command, privileged: step.privileged },
-                limit: step.timeout,
-                boot: None,
-            };
-            match turn::attempt(roller, host, passage, &change).await?.1 {
-                Ok(None) => {
-                    Err("it was begun, and died without leaving a result: the host was rebooted, or it was killed"
-                        .into())
-                }
-                Ok(Some(ended)) => Ok(ended),
-                Err(cause) => return Ok(Err(cause)),
-            }
+            let what = Action::Run { command, privileged: step.privileged };
+            return on_host(roller, host, passage, Change { id, what, limit: step.timeout, boot: None }).await;
         }
         None if in_doubt(roller, host, &step.name) => {
             Err("it was under way when its controller died: whether it took effect is not known".into())
@@ -102,6 +90,60 @@ pub(super) async fn command<F: Fleet>(
         }
     };
     Ok(Ok(Outcome::of(ended, step.timeout)))
+}
+
+/// Carries out a change of the operator's on a host. The errors are those of [`command`].
+async fn on_host<F: Fleet>(
+    roller: &mut Roller<'_, F>,
+    host: &str,
+    passage: Option<&Passage>,
+    change: Change,
+) -> Result<Result<Outcome, Cause>, Stop> {
+    let ended = match turn::attempt(roller, host, passage, &change).await?.1 {
+        Ok(None) => {
+            Err("it was begun, and died without leaving a result: the host was rebooted, or it was killed".into())
+        }
+        Ok(Some(ended)) => Ok(ended),
+        Err(cause) => return Ok(Err(cause)),
+    };
+    Ok(Ok(Outcome::of(ended, change.limit)))
+}
+
+/// Puts a file in its place on a host, or on the controller where there is no id for a change: there it is harmless to do it
+/// again.
+///
+/// # Errors
+/// As [`command`].
+pub(super) async fn put<F: Fleet>(
+    roller: &mut Roller<'_, F>,
+    host: &str,
+    passage: Option<&Passage>,
+    facts: &Facts,
+    step: &File,
+    change: Option<String>,
+) -> Result<Result<Outcome, Cause>, Stop> {
+    let file = wanted(step, facts);
+    match change {
+        Some(id) => {
+            let what = Action::Put { file, privileged: step.privileged };
+            on_host(roller, host, passage, Change { id, what, limit: FILE_TIMEOUT, boot: None }).await
+        }
+        None => {
+            let fleet = roller.fleet;
+            let ended = roller.attend(fleet.put_here(&file, FILE_TIMEOUT)).await?;
+            Ok(Ok(Outcome::of(ended.map_err(|failure| failure.to_string()), FILE_TIMEOUT)))
+        }
+    }
+}
+
+/// A file with the facts in their places.
+pub(super) fn wanted(step: &File, facts: &Facts) -> PutFile {
+    PutFile {
+        path: step.path.render(facts),
+        content: step.content.as_ref().map(|content| content.render(facts)),
+        mode: step.mode.clone(),
+        owner: step.owner.clone(),
+    }
 }
 
 /// A command with the facts in their places.
@@ -137,6 +179,20 @@ pub(super) async fn run<F: Fleet>(
 ) -> Result<(), Stop> {
     let facts = facts(roller, passage);
     match command(roller, &passage.host, Some(&*passage), &facts, step, change).await? {
+        Ok(outcome) => conclude(roller, passage, &step.name, step.on_failure, outcome).await,
+        Err(cause) => Err(turn::halt(roller, passage, &step.name, cause).await),
+    }
+}
+
+/// Puts a file of a turn in its place.
+pub(super) async fn file<F: Fleet>(
+    roller: &mut Roller<'_, F>,
+    passage: &mut Passage,
+    step: &File,
+    change: Option<String>,
+) -> Result<(), Stop> {
+    let facts = facts(roller, passage);
+    match put(roller, &passage.host, Some(&*passage), &facts, step, change).await? {
         Ok(outcome) => conclude(roller, passage, &step.name, step.on_failure, outcome).await,
         Err(cause) => Err(turn::halt(roller, passage, &step.name, cause).await),
     }
@@ -215,22 +271,37 @@ async fn conclude<F: Fleet>(
     }
 }
 
-/// Waits for a time, or for the operator.
+/// A pause of a turn.
 pub(super) async fn pause<F: Fleet>(
     roller: &mut Roller<'_, F>,
     passage: &mut Passage,
     step: &Pause,
 ) -> Result<(), Stop> {
+    let facts = facts(roller, passage);
+    match wait(roller, &passage.host, step, &facts).await? {
+        Ok(()) => Ok(()),
+        Err(cause) => Err(turn::halt(roller, passage, &step.name, cause).await),
+    }
+}
+
+/// Waits for a time, or for the operator, whose refusal ends the roll as a wish to stop does. The inner error is that there is
+/// nobody to ask. The host is empty where the pause is for the roll as a whole.
+pub(super) async fn wait<F: Fleet>(
+    roller: &mut Roller<'_, F>,
+    host: &str,
+    step: &Pause,
+    facts: &Facts,
+) -> Result<Result<(), Cause>, Stop> {
     let question = match &step.until {
         // It may stand where the server is down: a wish to stop does not leave it so.
-        Until::Over(time) => return roller.attend(sleep(*time)).await,
-        Until::Approved(question) => question.render(&facts(roller, passage)),
+        Until::Over(time) => return roller.attend(sleep(*time)).await.map(Ok),
+        Until::Approved(question) => question.render(facts),
     };
-    let host = passage.host.clone();
-    roller.record(Event::ApprovalAwaited { host, step: step.name.clone(), question: question.clone() })?;
+    let (host, name) = (host.to_owned(), step.name.clone());
+    roller.record(Event::ApprovalAwaited { host, step: name, question: question.clone() })?;
     match roller.ask(&question).await? {
-        Answer::Yes => Ok(()),
+        Answer::Yes => Ok(Ok(())),
         Answer::No => Err(Stop::Wish),
-        Answer::Nobody => Err(turn::halt(roller, passage, &step.name, Cause::NobodyToAsk { question }).await),
+        Answer::Nobody => Ok(Err(Cause::NobodyToAsk { question })),
     }
 }

@@ -10,10 +10,17 @@ use serde::Serialize;
 
 use super::{Outcome, Recorder, Run, RunError, approval::Answer, roll, shutdown};
 use crate::{
-    core::{event::Envelope, lock::Claim, plan::Plan, playbook::Step},
+    core::{
+        event::Envelope,
+        install::Source,
+        lock::Claim,
+        own_step::{Pause, Until},
+        plan::Plan,
+        playbook::Step,
+    },
     fleet::{
         Fleet,
-        sim::{Breach, Dark, Fault, Sim, Topology, World},
+        sim::{self, Breach, Dark, Fault, Sim, Topology, World},
     },
     journal::Sink,
 };
@@ -65,8 +72,22 @@ pub fn rehearse(plan: &Plan, topology: &Topology, faults: &[Fault], seed: u64) -
     runtime.block_on(rehearse_in(plan, topology, faults, seed)).map_err(io::Error::other)
 }
 
-/// The same in the caller's runtime. Of the operator's own steps commands and approvals go well, and take no time; checks over
-/// HTTP are left out. The runtime's clock must be paused; many can be under way at once.
+/// What the operator's own checks ask for is not simulated: in their places stands a step of the same name, which goes well.
+/// Whatever brings a program: in a simulation it is its version.
+fn stand_in(step: &mut Step) {
+    match step {
+        Step::Http(http) => {
+            *step = Step::Pause(Pause { name: http.name.clone(), until: Until::Over(Duration::ZERO) });
+        }
+        Step::Install(install) => {
+            install.from = Source::Controller("nats-server".into());
+            install.sha256 = Some(sim::program(&install.version));
+        }
+        _ => {}
+    }
+}
+
+/// The same in the caller's runtime. The operator's own steps go well, before and after the roll and on halt too. The runtime's clock must be paused; many can be under way at once.
 ///
 /// # Errors
 /// The runner failed: a bug.
@@ -80,13 +101,15 @@ pub async fn rehearse_in(plan: &Plan, topology: &Topology, faults: &[Fault], see
     let memory = Memory::default();
     let mut recorder = Recorder::new(format!("rehearsal-{seed}"), Box::new(memory.clone()), vec![]);
     let mut plan = plan.clone();
-    // What the operator's own checks ask for is not simulated.
-    plan.steps.retain(|step| !matches!(step, Step::Http(_)));
+    let hooks = &mut plan.hooks;
+    let hooks = hooks.before.iter_mut().chain(&mut hooks.after).chain(&mut hooks.on_halt);
+    plan.steps.iter_mut().chain(hooks).for_each(stand_in);
     let run = Run {
         plan: plan.clone(),
         inventory: "rehearsal".into(),
         cluster_key: "rehearsal".into(),
         resume: None,
+        back: None,
         go_on: format!("rollgate resume rehearsal-{seed}"),
         again: format!("rollgate rehearse --cluster {}", plan.cluster),
         status: format!("rollgate status --cluster {}", plan.cluster),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    OBSERVE_TIMEOUT, own_step,
+    OBSERVE_TIMEOUT, install, own_step,
     roll::{Roller, Stop},
     turn::{self, Contact},
 };
@@ -39,12 +39,18 @@ pub(super) async fn settle<F: Fleet>(roller: &mut Roller<'_, F>, resume: &Resume
     let Some(mut left) = roller.recorder.progress().turn.clone() else { return Ok(()) };
     left.finished.extend(own_step::done(roller, &left.host));
     let steps = roller.run.plan.steps.clone();
-    let (standing, facts, restarts) = if steps.iter().any(|step| matches!(step, Step::Stop(_))) {
+    let (standing, facts, restarts, rebooted) = if steps.iter().any(|step| matches!(step, Step::Stop(_))) {
         standing(roller, &left).await?
     } else {
-        (Standing::Untouched, "this playbook stops nothing".into(), None)
+        (Standing::Untouched, "this playbook stops nothing".into(), None, false)
     };
-    let (standing, facts) = match settle::missed(standing, &steps, &left.finished) {
+    if standing == Standing::Back
+        && let Some(missed @ "install") = settle::missed(standing, rebooted, &steps, &left.finished)
+        && install::is_in_place(roller, &left.host).await?
+    {
+        left.finished.push(missed.to_owned());
+    }
+    let (standing, facts) = match settle::missed(standing, rebooted, &steps, &left.finished) {
         Some(step) => (Standing::Untouched, format!("it runs again, and `{step}` was not done; {facts}")),
         None => (standing, facts),
     };
@@ -65,12 +71,15 @@ pub(super) async fn settle<F: Fleet>(roller: &mut Roller<'_, F>, resume: &Resume
 async fn standing<F: Fleet>(
     roller: &mut Roller<'_, F>,
     left: &progress::Turn,
-) -> Result<(Standing, String, Option<u32>), Stop> {
+) -> Result<(Standing, String, Option<u32>, bool), Stop> {
     let fleet = roller.fleet;
     let host = &left.host;
     let stop = turn::change_id(roller, host, "stop");
     let inspect = std::slice::from_ref(host);
-    let mut contact = Contact::new();
+    let mut contact = match roller.run.plan.steps.iter().find(|step| left.step.as_deref() == Some(step.name())) {
+        Some(Step::Reboot(reboot)) => Contact::patient(reboot.deadline),
+        _ => Contact::new(),
+    };
     loop {
         let asking =
             async { tokio::join!(fleet.record(host, &stop, RECORD_TIMEOUT), fleet.observe(inspect, OBSERVE_TIMEOUT)) };
@@ -87,7 +96,8 @@ async fn standing<F: Fleet>(
                 match settle::standing(&left.baseline, left.stopped, record, server) {
                     Ok((standing, facts)) => {
                         let restarts = server.service.as_ref().ok().and_then(|service| service.restarts);
-                        return Ok((standing, facts, restarts));
+                        let rebooted = settle::rebooted(&left.baseline, server);
+                        return Ok((standing, facts, restarts, rebooted));
                     }
                     Err(why) => Failure::new(FailureKind::Protocol, why),
                 }

@@ -8,12 +8,12 @@ use super::{
     OBSERVE_TIMEOUT,
     approval::{Answer, Ask},
     certificates,
-    diagnosis::{self, Before},
+    diagnosis::Before,
     hooks, lock,
     recorder::{RecordError, Recorder},
     resume::{self, Resume},
     shutdown::{Wish, Wishes, wished},
-    turn,
+    stage, turn,
 };
 use crate::{
     core::{
@@ -21,18 +21,15 @@ use crate::{
         event::Event,
         gate::Baseline,
         halt::{Cause, Halt, Serving},
+        install,
         lock::LockRefusal,
-        millis, order,
+        millis,
         own_step::When,
         plan::{Plan, Turn},
-        safety::{self, Candidate, Objection},
         view::View,
     },
     fleet::Fleet,
 };
-
-/// Between two looks at a cluster that is not safe yet: elections take 4–9 s, so a shorter time only makes noise.
-const SAFETY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a run needs besides the fleet.
 pub struct Run {
@@ -48,6 +45,8 @@ pub struct Run {
     pub again: String,
     /// The command line that would go on with this run.
     pub go_on: String,
+    /// The command line that puts back the programs that this run has replaced.
+    pub back: Option<String>,
     /// The command line that shows the cluster's state.
     pub status: String,
     /// How the operator is asked for approval.
@@ -96,11 +95,7 @@ pub async fn roll<F: Fleet>(fleet: &F, run: Run, recorder: &mut Recorder, wishes
         never = lock::beat(fleet, sender) => match never {},
     };
     let end = match end {
-        Ok(()) => {
-            // Whoever dies after the end is recorded is not resumed. The caller tells what stays.
-            fleet.clear(roller.recorder.run(), OBSERVE_TIMEOUT).await;
-            Ok(roller.finish())
-        }
+        Ok(()) => Ok(roller.finish()),
         Err(Stop::Halt(halt)) => roller.halt_is_told(*halt).await,
         Err(Stop::Wish) => Ok(roller.interrupted()),
         Err(Stop::Record(error)) => Err(error),
@@ -209,95 +204,12 @@ impl<F: Fleet> Roller<'_, F> {
         let Some(resume) = self.run.resume.clone() else {
             let cluster_key = self.run.cluster_key.clone();
             self.record(Event::RunStarted { rollgate, inventory, cluster_key, plan })?;
-            return Ok(());
+            return stage::all(self).await;
         };
         let replanned = resume.replanned.then_some(plan);
         self.record(Event::Resumed { rollgate, inventory, left: resume.left.clone(), replanned })?;
+        stage::all(self).await?;
         resume::settle(self, &resume).await
-    }
-
-    /// The next turn, once its restart is safe, and the view that says so.
-    async fn next_safe(&mut self, remaining: &mut Vec<Turn>) -> Result<(Turn, View), Stop> {
-        let began = Instant::now();
-        let deadline = self.run.plan.policy.safety_deadline;
-        let mut reported: Vec<Objection> = Vec::new();
-        loop {
-            self.safe_point()?;
-            let first = remaining.first().map(|turn| turn.host.clone()).unwrap_or_default();
-            let fleet = self.fleet;
-            let mut view = self.attend(diagnosis::observe(fleet, std::slice::from_ref(&first))).await?;
-            order::sort(remaining, &self.run.plan.policy.order, &view);
-            let turn = remaining[0].clone();
-            if turn.host != first {
-                // The meta leader moved: the host that goes now has not been inspected yet.
-                view = self.attend(diagnosis::observe(fleet, std::slice::from_ref(&turn.host))).await?;
-            }
-            let candidate = Candidate::of(&turn, &self.run.plan.steps, &view);
-            let found = safety::unsafe_to_restart(&view, &candidate, fleet.now());
-            let (objections, consented) = safety::consent(found, &self.run.plan.policy.allow);
-            if objections.is_empty() {
-                remaining.remove(0);
-                return Ok((Turn { consented, ..turn }, view));
-            }
-            if began.elapsed() >= deadline {
-                return Err(self.unsafe_halt(&turn.host, "observe", objections, &view, began.elapsed()));
-            }
-            if objections != reported {
-                self.record(Event::SafetyWaiting { host: turn.host.clone(), objections: objections.clone() })?;
-                reported = objections;
-            }
-            self.sleep_at_safe_point(SAFETY_INTERVAL).await?;
-        }
-    }
-
-    /// Asks once more right before a stop that other steps came before: a drain can take a minute, in which another server
-    /// may have gone (found by the simulator). The view that says so is the last one before the stop: a later one that nobody
-    /// judges would be worse than none.
-    pub(super) async fn still_safe(&mut self, host: &str) -> Result<View, Stop> {
-        // A plan made anew may not have the turn under way.
-        let unready = self.run.plan.turns.iter().any(|turn| turn.host == host && turn.unready);
-        let began = Instant::now();
-        let mut reported: Vec<Objection> = Vec::new();
-        loop {
-            let fleet = self.fleet;
-            let view = self.attend(fleet.observe_assets(&[host.to_owned()], super::OBSERVE_TIMEOUT)).await?;
-            let candidate = Candidate::on(host, unready, &self.run.plan.steps, &view);
-            let found = safety::unsafe_to_restart(&view, &candidate, fleet.now());
-            let (objections, _) = safety::consent(found, &self.run.plan.policy.allow);
-            if objections.is_empty() {
-                return Ok(view);
-            }
-            if began.elapsed() >= self.run.plan.policy.safety_deadline {
-                return Err(self.unsafe_halt(host, "stop", objections, &view, began.elapsed()));
-            }
-            if objections != reported {
-                self.record(Event::SafetyWaiting { host: host.to_owned(), objections: objections.clone() })?;
-                reported = objections;
-            }
-            self.attend(tokio::time::sleep(SAFETY_INTERVAL)).await?;
-        }
-    }
-
-    fn unsafe_halt(&self, host: &str, step: &str, objections: Vec<Objection>, view: &View, waited: Duration) -> Stop {
-        let progress = self.recorder.progress();
-        let mut next: Vec<String> = Vec::new();
-        for remedy in objections.iter().map(Objection::remedy) {
-            if !next.contains(&remedy) {
-                next.push(remedy);
-            }
-        }
-        next.push(format!("go on with: {}", self.go_on()));
-        Stop::Halt(Box::new(Halt {
-            host: host.to_owned(),
-            step: step.into(),
-            cause: Cause::Unsafe { objections },
-            after_ms: millis::of(waited),
-            diagnosis: None,
-            serving: Some(Serving::of(view)),
-            done: progress.done.clone(),
-            untouched: progress.untouched(),
-            next,
-        }))
     }
 
     /// A halt in a turn: gathers evidence and the state of the cluster, both bounded in time.
@@ -319,12 +231,13 @@ impl<F: Fleet> Roller<'_, F> {
         };
         let progress = self.recorder.progress();
         let untouched = progress.untouched();
-        let next = vec![
+        let mut next = vec![
             cause.remedy(host),
             format!("see that it is back: {}", self.run.status),
             // Also where it is the last one: it has not passed the gate.
             format!("then go on with: {}", self.run.go_on),
         ];
+        next.extend(self.back_from_here(host).map(|back| format!("or put its old program back: {back}")));
         Stop::Halt(Box::new(Halt {
             host: host.to_owned(),
             step: step.to_owned(),
@@ -338,8 +251,16 @@ impl<F: Fleet> Roller<'_, F> {
         }))
     }
 
+    /// How the program of a server that is in its turn is put back, where this run has put one there.
+    fn back_from_here(&self, host: &str) -> Option<&String> {
+        let replaced = install::install(&self.run.plan.steps).is_some();
+        let turn = self.recorder.progress().turn.as_ref().filter(|turn| turn.host == host)?;
+        let begun = turn.step.iter().chain(&turn.finished).any(|step| step == "install");
+        self.run.back.as_ref().filter(|_| replaced && begun)
+    }
+
     /// Nothing was touched: begin again. Else: go on.
-    fn go_on(&self) -> &str {
+    pub(super) fn go_on(&self) -> &str {
         let progress = self.recorder.progress();
         if progress.touched_nothing() { &self.run.again } else { &self.run.go_on }
     }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    drain, gate, own_step, reload,
+    drain, gate, install, own_step, reboot, reload,
     roll::{Roller, Stop},
 };
 use crate::{
@@ -16,11 +16,11 @@ use crate::{
         event::Event,
         gate::{Baseline, Gate},
         halt::Cause,
+        install::next_version,
         listeners::Listener,
         millis,
-        own_step::{Place, Run},
         plan::Turn,
-        playbook::Step,
+        playbook::{Settle, Step},
         progress,
         view::{Failure, FailureKind, Phase, ServiceState},
         witness::Witness,
@@ -37,7 +37,7 @@ const RECONNECT_FOR: Duration = Duration::from_secs(60);
 /// What the host's own limit leaves to us for noticing it.
 const LIMIT_MARGIN: Duration = Duration::from_secs(15);
 /// One question to a host's service manager.
-const SERVICE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const SERVICE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the steps of a turn hand on to each other.
 pub(super) struct Passage {
@@ -128,6 +128,15 @@ pub(super) fn change_id<F: Fleet>(roller: &Roller<'_, F>, host: &str, step: &str
     }
 }
 
+/// The id of a change that is asked for anew by each controller: what was done already shows otherwise, and what failed is to
+/// be tried again.
+fn anew<F: Fleet>(roller: &Roller<'_, F>, id: String) -> String {
+    match roller.recorder.progress().resumed {
+        0 => id,
+        times => format!("{id}-r{times}"),
+    }
+}
+
 fn passage<F: Fleet>(
     roller: &Roller<'_, F>,
     host: String,
@@ -168,7 +177,8 @@ fn passage<F: Fleet>(
 async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finished: &[String]) -> Result<(), Stop> {
     let began = Instant::now();
     for step in roller.run.plan.steps.clone() {
-        if finished.iter().any(|name| name == step.name()) {
+        let first = roller.recorder.progress().done.is_empty();
+        if finished.iter().any(|name| name == step.name()) || (matches!(step, Step::Canary(_)) && !first) {
             continue;
         }
         let first_stop = roller.recorder.progress().turn.as_ref().is_some_and(|t| !t.finished.is_empty() && !t.stopped);
@@ -184,9 +194,15 @@ async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finis
         passage.step_began = step_began;
         let change = match &step {
             Step::Stop(_) | Step::Start(_) => Some(change_id(roller, &passage.host, step.name())),
+            Step::Install(step) if install::command(step).is_some() => {
+                Some(own_step::change_id(roller, &passage.host, "install"))
+            }
+            Step::Install(_) | Step::PutBack(_) => Some(install::change_id(roller, &passage.host, step.name())),
             Step::Reload(reload) => reload::change_id(roller, &passage.host, reload),
-            Step::Run(Run { on: Place::Host, .. }) => Some(own_step::change_id(roller, &passage.host, step.name())),
-            Step::Drain(_) | Step::Gate(_) | Step::Settle(_) | Step::Run(_) | Step::Http(_) | Step::Pause(_) => None,
+            step if step.is_own_on_host() => Some(own_step::change_id(roller, &passage.host, step.name())),
+            Step::Reboot(_) => Some(anew(roller, change_id(roller, &passage.host, step.name()))),
+            Step::Drain(_) | Step::Gate(_) | Step::Settle(_) | Step::Canary(_) => None,
+            Step::Run(_) | Step::File(_) | Step::Http(_) | Step::Pause(_) => None,
         };
         let down = roller.recorder.progress().turn.as_ref().is_some_and(|turn| turn.stopped);
         roller.record(Event::StepStarted {
@@ -217,13 +233,25 @@ async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finis
                 let change = Change { id, what: Action::Start, limit: start.deadline, boot: None };
                 carry_out(roller, &mut passage, &change, "start").await?;
             }
-            (Step::Gate(step), _) => note = gate::wait(roller, &mut passage, step).await?,
-            (Step::Settle(step), _) => gate::settle(roller, &mut passage, step).await?,
+            (Step::Install(step), Some(id)) => note = install::install(roller, &mut passage, step, id).await?,
+            (Step::PutBack(step), Some(id)) => note = install::put_back(roller, &mut passage, step, id).await?,
+            (Step::Reboot(step), Some(id)) => note = reboot::reboot(roller, &mut passage, step, id).await?,
+            (Step::Gate(step), _) => {
+                note = gate::wait(roller, &mut passage, step).await?;
+                let steps = roller.run.plan.steps.clone();
+                install::is_meant(roller, &passage, next_version(&steps, &passage.host)).await?;
+            }
+            (Step::Settle(step), _) => gate::settle(roller, &mut passage, step, "settle").await?,
+            (Step::Canary(step), _) => {
+                let settle = Settle { hold: step.hold, interval: step.interval };
+                gate::settle(roller, &mut passage, &settle, "canary").await?;
+            }
             (Step::Reload(step), change) => note = Some(reload::reload(roller, &mut passage, step, change).await?),
             (Step::Run(step), change) => own_step::run(roller, &mut passage, step, change).await?,
+            (Step::File(step), change) => own_step::file(roller, &mut passage, step, change).await?,
             (Step::Http(step), _) => own_step::http(roller, &mut passage, step).await?,
             (Step::Pause(step), _) => own_step::pause(roller, &mut passage, step).await?,
-            (Step::Stop(_) | Step::Start(_), None) => {}
+            (Step::Stop(_) | Step::Start(_) | Step::Reboot(_) | Step::Install(_) | Step::PutBack(_), None) => {}
         }
         let took_ms = millis::of(step_began.elapsed());
         roller.record(Event::StepFinished { host: passage.host.clone(), step: step.name().into(), took_ms, note })?;
@@ -248,22 +276,28 @@ async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finis
 /// Contact with a host in the middle of a change, which may be lost and found again.
 pub(super) struct Contact {
     lost_since: Option<Instant>,
+    patience: Duration,
     delays: Box<dyn Iterator<Item = Duration> + Send>,
 }
 
 impl Contact {
     pub(super) fn new() -> Self {
-        Self { lost_since: None, delays: reconnects() }
+        Self::patient(RECONNECT_FOR)
+    }
+
+    /// With a host that may be away for so long.
+    pub(super) fn patient(patience: Duration) -> Self {
+        Self { lost_since: None, patience, delays: reconnects() }
     }
 
     /// The host answered.
     fn found(&mut self) {
-        *self = Self::new();
+        *self = Self::patient(self.patience);
     }
 
     /// When to try again after a failure.
     fn lost(&mut self, failure: Failure) -> Result<Duration, Cause> {
-        if self.lost_since.get_or_insert_with(Instant::now).elapsed() <= RECONNECT_FOR {
+        if self.lost_since.get_or_insert_with(Instant::now).elapsed() <= self.patience {
             return Ok(self.delay());
         }
         Err(match failure.kind {
@@ -282,7 +316,7 @@ impl Contact {
     ) -> Result<(), Stop> {
         match self.lost(failure) {
             Ok(delay) => roller.attend(sleep(delay)).await,
-            Err(cause) => Err(roller.halt(host, step, cause, None, RECONNECT_FOR).await),
+            Err(cause) => Err(roller.halt(host, step, cause, None, self.patience).await),
         }
     }
 
@@ -402,9 +436,9 @@ async fn asked_again<F: Fleet>(
         // Its manager has started it at the boot: whether that went well is for the gate, and not to be tried again.
         Action::Start => !rebooted || service.phase == Phase::Stopped,
         // Whatever became of it: again is no harm.
-        Action::Place(_) | Action::PutBack(_) => true,
+        Action::Place(_) | Action::PutBack(_) | Action::Put { .. } => true,
         // It may have taken effect before the boot, or be what caused it.
-        Action::Run { .. } => !rebooted,
+        Action::Run { .. } | Action::Reboot { .. } => !rebooted,
         // Done twice it does what it does once.
         Action::Reload => true,
     }))

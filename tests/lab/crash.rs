@@ -22,7 +22,7 @@ fn starts(lab: &Lab) -> Vec<usize> {
 }
 
 /// Runs rollgate, which dies at that instant, if it gets there.
-fn dies(lab: &Lab, args: &[&str], instant: &str) -> Ended {
+pub fn dies(lab: &Lab, args: &[&str], instant: &str) -> Ended {
     let mut command = lab.rollgate_command(args);
     command.env("ROLLGATE_TEST_DIE_AT", instant);
     Running::start(command, &lab.state()).wait(WIDE)

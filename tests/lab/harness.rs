@@ -234,6 +234,11 @@ impl Lab {
         self.monitored(host, "/varz")?["server_id"].as_str().map(str::to_owned)
     }
 
+    /// A server's `/varz`; null where none answers.
+    pub fn varz(&self, host: &str) -> Value {
+        self.monitored(host, "/varz").unwrap_or_default()
+    }
+
     /// The ids of all servers.
     pub fn server_ids(&self) -> Vec<Option<String>> {
         self.hosts().iter().map(|host| self.server_id(host)).collect()

@@ -29,9 +29,96 @@ fn own_steps() {
     approvals(&lab);
     nothing_is_done_twice(&lab);
     before_after_and_on_halt(&lab);
+    hooks_that_fail_hang_or_flood(&lab);
+    files(&lab);
     lab.all_healthy();
     assert_eq!(lab.server_ids(), before);
     all_are_looked_at(&lab);
+}
+
+/// What stands outside a turn is bounded as in one: in time, in what is kept of its output, and in what its failure ends.
+fn hooks_that_fail_hang_or_flood(lab: &Lab) {
+    let roll = |text: &str| {
+        lab.rollgate(&["run", &lab.write("hooks.yaml", text), "-i", &lab.inventory(), "--yes", "--host", "h1"])
+    };
+    let flood = "command: [sh, -c, 'head -c 1000000000 /dev/zero; echo end']";
+    let text = format!(
+        "name: hooks
+before:
+  - run: {{name: flood-here, {flood}}}
+  - run: {{name: flood-there, on: host, {flood}}}
+  - run: {{name: slow-here, command: [sleep, '600'], timeout: 1s, on_failure: warn}}
+  - run: {{name: slow-there, on: host, command: [sleep, '600'], timeout: 1s, on_failure: warn}}
+turn: [gate: {{looks: 1}}]
+after:
+  - run: {{name: end, command: [sh, -c, 'echo too late; exit 3']}}
+on_halt:
+  - run: {{name: stuck, command: [sleep, '600'], timeout: 1s}}
+  - run: {{name: noise, {flood}}}
+"
+    );
+    let ended = roll(&text);
+    // Its turn ended well; what comes after the last one failed.
+    ended.exits(4).journal_is_whole().halt("hook-failed");
+    assert_eq!(ended.rolled(), ["h1"], "{ended}");
+    ended.says(&["the step `end` after the roll failed: exit status 3", "too late"]);
+    let finished = ended.of("hook-finished");
+    let of = |name: &str| {
+        *finished.iter().find(|event| event["step"] == name).unwrap_or_else(|| panic!("no {name}: {ended}"))
+    };
+    for name in ["flood-here", "flood-there", "noise"] {
+        let output = of(name)["output"].as_str().expect("output");
+        assert!(output.len() <= 3 * 4096 && output.ends_with("end"), "{name}: {} bytes", output.len());
+    }
+    for name in ["slow-here", "slow-there", "stuck"] {
+        assert_eq!(of(name)["failed"], "it had not ended after 1 s, and was ended", "{name}: {ended}");
+    }
+    // Nobody to ask, before anything was touched and after.
+    let ask = |key: &str| {
+        format!(
+            "name: hooks\n{key}: [pause: {{name: sure, approval: 'go on with {{{{ cluster }}}}?'}}]\nturn: [gate: {{looks: 1}}]\n"
+        )
+    };
+    roll(&ask("before")).exits(3).journal_is_whole().says(&["the step `sure` needs an answer", "go on with"]);
+    let ended = roll(&ask("after"));
+    ended.exits(4).journal_is_whole().halt("nobody-to-ask");
+}
+
+/// A file on the host and one here: there whole with its mode and owner, again the same, gone; and what can't be put.
+fn files(lab: &Lab) {
+    let here = lab.file("flag");
+    let roll =
+        |steps: &str| lab.rollgate(&["run", &playbook(lab, steps), "-i", &lab.inventory(), "--yes", "--host", "h1"]);
+    let look = || lab.root("h1", "stat -c '%a %U:%G' /run/maintenance && cat /run/maintenance");
+    lab.root("h1", "echo other >/run/elsewhere; ln -s /run/elsewhere /run/maintenance");
+    let put = format!(
+        "  - file: {{name: flag, path: /run/maintenance, content: \"{{{{ server }}}} of {{{{ host }}}}: it's $HOME\", mode: '0640', owner: 'nats:nats', become: true}}
+  - file: {{name: mine, path: '/tmp/{{{{ host }}}}-mine'}}
+  - file: {{name: here, path: '{here}', content: '{{{{ host }}}}', on: controller, mode: '600'}}
+"
+    );
+    for _ in 0..2 {
+        roll(&put).exits(0).journal_is_whole();
+        assert_eq!(look(), "640 nats:nats\nh1 of h1: it's $HOME");
+        assert_eq!(lab.root("h1", "stat -c '%a %U %s' /tmp/h1-mine; cat /run/elsewhere"), "644 deploy 0\nother\n");
+        assert_eq!(std::fs::read_to_string(&here).expect("a file made here"), "h1");
+    }
+    let gone = format!(
+        "  - file: {{name: flag, path: /run/maintenance, state: absent, become: true}}
+  - file: {{name: here, path: '{here}', state: absent, on: controller}}
+"
+    );
+    for _ in 0..2 {
+        roll(&gone).exits(0);
+        assert_eq!(lab.root("h1", "ls -d /run/.*rollgate* /run/maintenance 2>/dev/null || true"), "");
+        assert!(!std::path::Path::new(&here).exists());
+    }
+    let ended = roll("  - file: {path: /nowhere/flag, content: x, become: true}\n");
+    ended.exits(4).journal_is_whole().halt("own-step-failed");
+    ended.says(&["the step `file` of h1 failed", "/nowhere"]);
+    let ended = roll("  - file: {path: /run, state: absent, become: true, on_failure: warn}\n");
+    ended.exits(0);
+    assert_eq!(own(&ended, "file")["output"], "/run is a directory", "{ended}");
 }
 
 /// A server that does not pass does not hold up the others, and what it leaves is in nobody's way.

@@ -131,6 +131,7 @@ fn main() -> ExitCode {
         system_account: Some(Ok(())),
         assets: Some(assets),
         preflight: Vec::new(),
+        differences: Vec::new(),
     };
     let steps = vec![Step::Stop(Stop { deadline: Duration::from_secs(180) })];
     let plan: Plan = plan(&view, &hosts, "restart", Policy::default(), steps);

@@ -13,8 +13,10 @@ use rollgate::{
     config::Playbook,
     core::{
         event::{Envelope, Event},
+        install::{self, PutBack},
         lock::Claim,
         plan,
+        playbook::Policy,
         progress::Progress,
     },
     fleet::{
@@ -146,6 +148,7 @@ pub fn run_of(plan: plan::Plan, resume: Option<Resume>) -> Run {
         cluster_key: "sim".into(),
         resume,
         again: "rollgate restart -i inventory.yaml".into(),
+        back: None,
         go_on: "rollgate resume -i inventory.yaml".into(),
         status: "rollgate status -i inventory.yaml".into(),
         ask: approval::nobody(),
@@ -183,6 +186,49 @@ impl Setup {
         self.play_as(|sim| sim, |memory| memory)
     }
 
+    /// Plays it until it halts, and then puts the program of the server that failed back, in a run of its own, whose controller dies;
+    /// whether it did.
+    pub fn play_and_roll_back(&self, edit: impl FnOnce(&mut World), death: Death) -> (Played, Played, bool) {
+        fastrand::seed(self.seed);
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
+        runtime.block_on(async {
+            let halted = self.play_in_world(|sim| sim, |memory| memory, edit).await;
+            let Some(Event::Halted { halt }) = halted.terminal() else { panic!("{}", halted.end()) };
+            let (host, run) = (halt.host.clone(), format!("b{}", self.seed));
+            let kept = install::replaced(&halted.events);
+            let back = PutBack { run: format!("r{}", self.seed), kept, deadline: install::BACK_WITHIN };
+            let steps = install::put_back_steps(&self.playbook.turn, back);
+            let world = Arc::clone(&halted.world);
+            let sim = Sim::new(&world, 0);
+            sim.world().may_be_restarted(&host);
+            let view = sim.observe_assets(&self.topology.hosts(), OBSERVE_TIMEOUT).await;
+            let plan = plan::plan(&view, &[host], "rollback", Policy::default(), steps);
+            let (memory, dies) = (Memory::default(), Arc::new(Notify::new()));
+            let dead = Arc::new(AtomicBool::new(false));
+            let death = Some(death);
+            let sink =
+                Deadly { inner: memory.clone(), death, sim: sim.clone(), dies: dies.clone(), dead: dead.clone() };
+            let _ = sim.lock(&claim(&run, "seat"), LOCK_TIMEOUT).await;
+            let mut recorder = Recorder::new(run.clone(), Box::new(sink), vec![]);
+            let (_sender, wishes) = watch::channel(Wish::GoOn);
+            let outcome = tokio::select! {
+                biased;
+                () = dies.notified() => None,
+                outcome = run::roll(&sim, run_of(plan, None), &mut recorder, wishes) => Some(outcome),
+            };
+            let outcome = outcome.filter(|_| !dead.load(Ordering::Relaxed));
+            let died = outcome.is_none();
+            let mut back = Played { outcome, events: memory.events(), world };
+            if died {
+                back.resume_in(&run, 1, None).await;
+            }
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            drop(Sim::new(&back.world, 0).world());
+            (halted, back, died)
+        })
+    }
+
     /// The same with a fleet or a journal that is not as it should be.
     pub fn play_as<F: Fleet, S: Sink + 'static>(
         &self,
@@ -201,8 +247,18 @@ impl Setup {
         fleet: impl FnOnce(Sim) -> F,
         journal: impl FnOnce(Memory) -> S,
     ) -> Played {
+        self.play_in_world(fleet, journal, |_| {}).await
+    }
+
+    async fn play_in_world<F: Fleet, S: Sink + 'static>(
+        &self,
+        fleet: impl FnOnce(Sim) -> F,
+        journal: impl FnOnce(Memory) -> S,
+        edit: impl FnOnce(&mut World),
+    ) -> Played {
         let began = tokio::time::Instant::now();
         let mut world = World::new(&self.topology, self.seed);
+        edit(&mut world);
         let hosts = self.topology.hosts();
         for (host, off) in hosts.iter().zip(&self.clocks) {
             world.set_clock(host, *off);
@@ -223,8 +279,8 @@ impl Setup {
         };
         let fleet = fleet(sim.clone());
         let view = fleet.observe_assets(&hosts, OBSERVE_TIMEOUT).await;
-        let Playbook { name, policy, turn, .. } = self.playbook.clone();
-        let plan = plan::plan(&view, &hosts, &name, policy, turn);
+        let Playbook { name, policy, turn, hooks, .. } = self.playbook.clone();
+        let plan = plan::Plan { hooks, ..plan::plan(&view, &hosts, &name, policy, turn) };
         let mut recorder = Recorder::new(format!("r{}", self.seed), Box::new(sink), vec![]);
         let run = run_of(plan, None);
         // Without it the roll halts, and says so.
@@ -264,7 +320,7 @@ impl Setup {
 
 impl Played {
     /// A new controller goes on with what is left, until it ends or dies again.
-    async fn resume_in(&mut self, seed: u64, number: u32, death: Option<Death>) {
+    async fn resume_in(&mut self, run: &str, number: u32, death: Option<Death>) {
         let world = Arc::clone(&self.world);
         let sim = Sim::new(&world, 0);
         let progress = Progress::fold(self.events.iter().map(|envelope| &envelope.event)).expect("a legal journal");
@@ -283,9 +339,9 @@ impl Played {
         let (dies, dead) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
         let sink = Deadly { inner: memory.clone(), death, sim: sim.clone(), dies: dies.clone(), dead: dead.clone() };
         // The same seat: the one before it is dead.
-        let _ = sim.lock(&claim(&format!("r{seed}"), "seat"), LOCK_TIMEOUT).await;
+        let _ = sim.lock(&claim(run, "seat"), LOCK_TIMEOUT).await;
         let seq = u64::try_from(self.events.len()).expect("few");
-        let mut recorder = Recorder::resume(format!("r{seed}"), seq, progress, Box::new(sink), vec![]);
+        let mut recorder = Recorder::resume(run.to_owned(), seq, progress, Box::new(sink), vec![]);
         let run = run_of((*plan).clone(), Some(Resume { left, replanned: false, down_at }));
         let (_sender, wishes) = watch::channel(Wish::GoOn);
         let began = tokio::time::Instant::now();
@@ -320,7 +376,7 @@ impl Setup {
                 if played.outcome.is_some() {
                     break;
                 }
-                played.resume_in(self.seed, u32::try_from(number).expect("few"), death).await;
+                played.resume_in(&format!("r{}", self.seed), u32::try_from(number).expect("few"), death).await;
             }
             tokio::time::sleep(Duration::from_secs(120)).await;
             drop(Sim::new(&played.world, 0).world());

@@ -3,6 +3,9 @@
 mod contract;
 mod harness;
 mod mutations;
+mod own_steps;
 mod properties;
+mod reboot;
 mod scenarios;
 mod stale;
+mod upgrade;

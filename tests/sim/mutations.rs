@@ -18,7 +18,7 @@ use rollgate::{
         view::{Failure, NextStart, Phase, Seen, ServiceState, StopSignal, View},
     },
     fleet::{
-        Change, Changed, Command, Content, Ended, Fleet,
+        Change, Changed, Command, Content, Ended, Fleet, PutFile,
         sim::{AssetSpec, Promise, Sim, Topology},
     },
     journal::Sink,
@@ -234,6 +234,10 @@ impl Fleet for Blind {
         self.inner.break_lock(run, timeout).await
     }
 
+    async fn put_here(&self, file: &PutFile, limit: Duration) -> Seen<Ended> {
+        self.inner.put_here(file, limit).await
+    }
+
     async fn run_here(&self, command: &Command, limit: Duration) -> Seen<Ended> {
         self.inner.run_here(command, limit).await
     }
@@ -295,7 +299,7 @@ fn every_safety_rule_is_needed() {
 
 /// Rules on what stands on a host's disk, which the simulator has not: programs, units, configuration. And a cluster that is
 /// down as a whole has nothing to break.
-const NOT_SIMULATED: [&str; 9] = [
+const NOT_SIMULATED: [&str; 10] = [
     "preflight",
     "preflight-unknown",
     "cold-start",
@@ -305,6 +309,7 @@ const NOT_SIMULATED: [&str; 9] = [
     "route-pool",
     "lame-duck-cut",
     "unit-kills",
+    "not-enabled",
 ];
 
 /// A rule that is added needs a case here.

@@ -11,7 +11,10 @@ use std::{
 use rollgate::{
     config::Playbook,
     core::{event::Event, playbook::Step},
-    fleet::{Action, sim::Topology},
+    fleet::{
+        Action,
+        sim::{Effect, Topology},
+    },
 };
 
 use crate::harness::{Death, Played, Setup};
@@ -84,6 +87,14 @@ pub fn kept(played: &Played) -> Result<(), String> {
             return Err(format!("{} was done again on {}", effect.id, effect.host));
         }
     }
+    let effects = played.world().effects().to_vec();
+    for host in effects.iter().map(|effect| &effect.host).collect::<BTreeSet<_>>() {
+        let of = |effect: &&Effect| effect.host == *host && matches!(effect.what, Action::Reboot { .. });
+        let boots: BTreeSet<u32> = effects.iter().filter(of).map(|effect| effect.boot).collect();
+        if boots.len() > 1 {
+            return Err(format!("{host} was rebooted again, in its boots {boots:?}"));
+        }
+    }
     let mut state = rollgate::core::progress::Progress::default();
     for envelope in &played.events {
         state.apply(&envelope.event).map_err(|illegal| illegal.to_string())?;
@@ -93,7 +104,7 @@ pub fn kept(played: &Played) -> Result<(), String> {
         let announced = played
             .events
             .iter()
-            .any(|envelope| matches!(&envelope.event, Event::StepStarted { change: Some(id), .. } if *id == effect.id));
+            .any(|envelope| matches!(&envelope.event, Event::StepStarted { change: Some(id), .. } | Event::HookStarted { change: Some(id), .. } if *id == effect.id));
         if !announced {
             return Err(format!("{} took effect, and nothing in the journal announces it", effect.id));
         }

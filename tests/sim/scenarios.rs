@@ -5,6 +5,7 @@
 use std::{fmt::Write, fs, path::Path, time::Duration};
 
 use rollgate::{
+    config::Playbook,
     core::event::Event,
     fleet::sim::Topology,
     report::{event_line, render_halt},
@@ -28,6 +29,8 @@ struct Scenario {
     topology: Option<Topology>,
     #[serde(default)]
     faults: Vec<String>,
+    /// A playbook that is built in; `restart`, if not given.
+    playbook: Option<String>,
     /// Objections that the operator consents to.
     #[serde(default)]
     allow: Vec<String>,
@@ -94,6 +97,9 @@ fn scenarios_go_as_they_are_told() {
         let topology = scenario.topology.unwrap_or_else(|| read(&folder.join("cluster.yaml")));
         let mut setup = Setup::new(scenario.seed, topology);
         setup.faults = scenario.faults.iter().map(|text| text.parse().expect("a fault")).collect();
+        if let Some(name) = &scenario.playbook {
+            setup.playbook = Playbook::embedded(name).expect("one that is built in");
+        }
         setup.playbook.policy.allow.clone_from(&scenario.allow);
         setup.signals = scenario.signals_ms.into_iter().map(Duration::from_millis).collect();
         let played = setup.play();

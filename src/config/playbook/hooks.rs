@@ -1,6 +1,7 @@
 //! Steps that belong to no turn: which kinds may stand there, and what they can know.
 
 use super::{
+    own_step::left_out,
     raw::{RawPlaybook, RawStep},
     resolve::resolve_step,
     types::{Hooks, Step},
@@ -30,10 +31,12 @@ fn steps(raw: &Raw, when: When, taken: &mut Vec<String>, checker: &mut Checker) 
     let mut found = Vec::new();
     for raw in raw.iter().flat_map(|steps| &steps.value) {
         let mut step = resolve_step(&raw.value, raw.span, checker);
-        if let (Step::Run(run), RawStep::Run(Some(written))) = (&mut step, &raw.value)
-            && written.value.on.is_none()
-        {
-            run.on = Place::Controller;
+        match (&mut step, &raw.value) {
+            (Step::Run(run), RawStep::Run(Some(written))) if written.value.on.is_none() => run.on = Place::Controller,
+            (Step::File(file), RawStep::File(Some(written))) if written.value.on.is_none() => {
+                file.on = Place::Controller;
+            }
+            _ => {}
         }
         let fits = judge(&step, raw.span, when, checker);
         if fits && taken.iter().any(|name| name == step.name()) {
@@ -41,22 +44,26 @@ fn steps(raw: &Raw, when: When, taken: &mut Vec<String>, checker: &mut Checker) 
             checker.note(mistake.help("give them a `name:` each"));
         }
         taken.push(step.name().to_owned());
-        found.push(step);
+        if !left_out(&raw.value) {
+            found.push(step);
+        }
     }
     found
 }
 
 fn judge(step: &Step, span: Span, when: When, checker: &mut Checker) -> bool {
-    let fits = matches!(step, Step::Run(_) | Step::Http(_)) || matches!(step, Step::Pause(_)) && when != When::OnHalt;
+    let fits = matches!(step, Step::Run(_) | Step::File(_) | Step::Http(_))
+        || matches!(step, Step::Pause(_)) && when != When::OnHalt;
     if !fits {
-        let help = if when == When::OnHalt { "`run` and `http` can" } else { "`run`, `http` and `pause` can" };
+        let help =
+            if when == When::OnHalt { "`run`, `file` and `http` can" } else { "`run`, `file`, `http` and `pause` can" };
         checker.note(Mistake::at(span, format!("a `{}` can't stand {}", step.kind(), when.words())).help(help));
         return false;
     }
-    let on_host = matches!(step, Step::Run(run) if run.on == Place::Host);
+    let on_host = step.is_own_on_host();
     if on_host && when == When::OnHalt {
         checker.note(
-            Mistake::at(span, "on halt nothing is run on a host: it is to be found as it was left")
+            Mistake::at(span, "on halt nothing is done on a host: it is to be found as it was left")
                 .help("leave `on` out"),
         );
     }
@@ -88,6 +95,7 @@ fn templates(step: &Step) -> Vec<&Template> {
     use crate::core::own_step::{Pause, Until};
     match step {
         Step::Run(run) => run.command.iter().chain(run.environment.values()).collect(),
+        Step::File(file) => [&file.path].into_iter().chain(&file.content).collect(),
         Step::Http(http) => [&http.url].into_iter().chain(&http.contains).collect(),
         Step::Pause(Pause { until: Until::Approved(question), .. }) => vec![question],
         _ => Vec::new(),

@@ -1,6 +1,7 @@
 //! The playbook: what is done to each server, in which order, and how long each part may take.
 
 mod hooks;
+mod install;
 mod order;
 mod own_step;
 mod parameters;
@@ -12,7 +13,9 @@ mod types;
 use std::path::Path;
 
 pub use parameters::{Given, Parameter, ParameterErrors, ParameterKind};
-pub use types::{Drain, Gate, Hooks, OrderRule, Playbook, PlaybookSource, Policy, Reload, Settle, Start, Step, Stop};
+pub use types::{
+    Canary, Drain, Gate, Hooks, OrderRule, Playbook, PlaybookSource, Policy, Reboot, Reload, Settle, Start, Step, Stop,
+};
 
 use super::check::Checker;
 use super::error::ConfigErrors;
@@ -20,9 +23,12 @@ use super::yaml::Spanned;
 use super::{source, yaml};
 
 /// The playbooks that are part of the program, by name.
-const EMBEDDED: [(&str, &str); 3] = [
+const EMBEDDED: [(&str, &str); 6] = [
     ("restart", include_str!("../../../playbooks/restart.yaml")),
     ("reload", include_str!("../../../playbooks/reload.yaml")),
+    ("upgrade", include_str!("../../../playbooks/upgrade.yaml")),
+    ("upgrade-by-command", include_str!("../../../playbooks/upgrade-by-command.yaml")),
+    ("reboot", include_str!("../../../playbooks/reboot.yaml")),
     ("verify", include_str!("../../../playbooks/verify.yaml")),
 ];
 

@@ -10,27 +10,38 @@ use crate::core::own_step::{Fact, Pause, Place, Run, Until};
 /// What must come before and after a step, if it is there at all.
 struct Rule {
     step: &'static str,
-    /// A step that must come later, and why.
-    then: Option<(&'static str, &'static str)>,
+    /// A step of which one must come later, and why.
+    then: Option<(&'static [&'static str], &'static str)>,
     /// A step that must come earlier, and why.
     after: Option<(&'static str, &'static str)>,
 }
 
 /// A new step is a new row here.
-const RULES: [Rule; 6] = [
-    Rule { step: "drain", then: Some(("stop", "clients would be moved for nothing")), after: None },
-    Rule { step: "stop", then: Some(("start", "each server would be left down")), after: None },
+const RULES: [Rule; 9] = [
+    Rule { step: "drain", then: Some((&["stop"], "clients would be moved for nothing")), after: None },
+    Rule { step: "stop", then: Some((&["start", "reboot"], "each server would be left down")), after: None },
+    Rule {
+        step: "install",
+        then: Some((&["start", "reboot"], "nobody would run what was put in place")),
+        after: Some(("stop", "a server that restarts by itself would run it unseen")),
+    },
     Rule {
         step: "start",
-        then: Some(("gate", "the next server would be stopped before this one is back")),
+        then: Some((&["gate"], "the next server would be stopped before this one is back")),
         after: None,
     },
     Rule {
         step: "reload",
-        then: Some(("gate", "the next server would reload before this one has shown that it is well")),
+        then: Some((&["gate"], "the next server would reload before this one has shown that it is well")),
         after: None,
     },
+    Rule {
+        step: "reboot",
+        then: Some((&["gate"], "the next server would be stopped before this one is back")),
+        after: Some(("stop", "the server would go down with its host, whatever it is doing")),
+    },
     Rule { step: "gate", then: None, after: None },
+    Rule { step: "canary", then: None, after: Some(("gate", "there is nothing yet that could hold")) },
     Rule { step: "settle", then: None, after: Some(("gate", "there is nothing yet that could hold")) },
 ];
 
@@ -54,7 +65,7 @@ pub(super) fn check(steps: &[(Step, Span)], is_whole: bool, checker: &mut Checke
         }
         if let Step::Pause(Pause { until: Until::Approved(_), .. }) = step
             && let Some((_, stop)) = before.iter().find(|(step, _)| matches!(step, Step::Stop(_)))
-            && !before.iter().any(|(step, _)| matches!(step, Step::Start(_)))
+            && !before.iter().any(|(step, _)| matches!(step, Step::Start(_) | Step::Reboot(_)))
         {
             checker.note(
                 Mistake::at(*span, "the server would be down for as long as nobody answers")
@@ -71,6 +82,12 @@ pub(super) fn check(steps: &[(Step, Span)], is_whole: bool, checker: &mut Checke
                     .help("put it above the `gate` or the `settle`"),
             );
         }
+        if let Step::Reboot(_) = step
+            && let Some((_, start)) = before.iter().find(|(step, _)| matches!(step, Step::Start(_)))
+        {
+            let why = "the server would run when its host goes down";
+            checker.note(misplaced(name, *span, "after", "start", *start, why));
+        }
         let Some(rule) = RULES.iter().find(|rule| rule.step == name) else {
             continue;
         };
@@ -78,15 +95,18 @@ pub(super) fn check(steps: &[(Step, Span)], is_whole: bool, checker: &mut Checke
             steps.iter().find(|(step, _)| step.name() == name).map(|(_, span)| *span)
         };
         if let Some((needed, why)) = rule.then
-            && has(after, needed).is_none()
+            && !needed.iter().any(|one| has(after, one).is_some())
         {
             // Misplaced counts even when something is missing: it was read.
-            match has(before, needed) {
-                Some(other) => checker.note(misplaced(name, *span, "after", needed, other, why)),
-                None if is_whole => checker.note(
-                    Mistake::at(*span, format!("`{name}` without a `{needed}` after it: {why}"))
-                        .help(format!("add `- {needed}` below it")),
-                ),
+            match needed.iter().find_map(|one| Some((one, has(before, one)?))) {
+                Some((one, other)) => checker.note(misplaced(name, *span, "after", one, other, why)),
+                None if is_whole => {
+                    let (one, all) = (needed[0], needed.join("` or `"));
+                    checker.note(
+                        Mistake::at(*span, format!("`{name}` without a `{all}` after it: {why}"))
+                            .help(format!("add `- {one}` below it")),
+                    );
+                }
                 None => {}
             }
         }
@@ -140,6 +160,8 @@ mod tests {
         check("drain, stop, start, gate, settle", &[]);
         check("stop, start, gate, settle", &[]);
         check("stop, start, gate", &[]);
+        check("drain, stop, reboot, gate, settle", &[]);
+        check("stop, reboot, start, gate", &[]);
         check("start, gate", &[]);
         check("reload, gate, settle", &[]);
         check("gate, settle", &[]);
@@ -149,7 +171,19 @@ mod tests {
     #[test]
     fn others_are_refused() {
         check("", &["a turn without steps does nothing"]);
-        check("stop", &["`stop` without a `start` after it: each server would be left down"]);
+        check("stop", &["`stop` without a `start` or `reboot` after it: each server would be left down"]);
+        check(
+            "stop, reboot",
+            &["`reboot` without a `gate` after it: the next server would be stopped before this one is back"],
+        );
+        check(
+            "reboot, gate",
+            &["`reboot` without a `stop` before it: the server would go down with its host, whatever it is doing"],
+        );
+        check(
+            "stop, start, reboot, gate",
+            &["`reboot` stands after `start`: the server would run when its host goes down"],
+        );
         check("start, stop, gate", &["`stop` stands after `start`: each server would be left down"]);
         check(
             "stop, start",
@@ -163,7 +197,7 @@ mod tests {
             "gate, stop, start",
             &["`start` stands after `gate`: the next server would be stopped before this one is back"],
         );
-        check("stop, gate", &["`stop` without a `start` after it: each server would be left down"]);
+        check("stop, gate", &["`stop` without a `start` or `reboot` after it: each server would be left down"]);
         check("settle", &["`settle` without a `gate` before it: there is nothing yet that could hold"]);
         check("stop, start, settle, gate", &["`settle` stands before `gate`: there is nothing yet that could hold"]);
         check(

@@ -5,13 +5,14 @@ use std::{collections::BTreeMap, time::Duration};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::raw::RawStep;
 use crate::{
     config::{
         check::Checker,
         error::Mistake,
         yaml::{DurationText, Ordered, ScalarText, Span, Spanned},
     },
-    core::own_step::{Http, OnFailure, Pause, Place, Run, Template, Until},
+    core::own_step::{CONTENT_MAX, File, Http, OnFailure, Pause, Place, Run, Template, Until},
 };
 
 /// A command of a second or two is the rule; half a minute is for one that waits for another system.
@@ -25,6 +26,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 pub(crate) struct RawRun {
     /// The step's name in messages and in the journal; `run` by default. No two steps have the same.
     pub name: Option<Spanned<String>>,
+    /// Where this is empty or `false`, the step is left out: `"{{ parameter }}"`.
+    pub when: Option<ScalarText>,
     /// The program and its arguments. For a shell's features name a shell: `[sh, -c, "…"]`.
     #[schemars(required, length(min = 1))]
     pub command: Option<Spanned<Vec<Spanned<ScalarText>>>>,
@@ -41,12 +44,56 @@ pub(crate) struct RawRun {
     pub on_failure: Option<OnFailure>,
 }
 
+/// Settings of `file`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "file")]
+pub(crate) struct RawFile {
+    /// The step's name in messages and in the journal; `file` by default. No two steps have the same.
+    pub name: Option<Spanned<String>>,
+    /// Where this is empty or `false`, the step is left out: `"{{ parameter }}"`.
+    pub when: Option<ScalarText>,
+    /// Where; absolute. Its directory must be there. A link at its place is replaced.
+    #[schemars(required, length(min = 1))]
+    pub path: Option<Spanned<String>>,
+    /// `present`, which is the default, or `absent`.
+    pub state: Option<FileState>,
+    /// What is in it, at most 16 KiB; no secret, since it stands in the journal with the plan. Empty by default.
+    pub content: Option<Spanned<ScalarText>>,
+    /// Its permission bits in octal; "0644" by default.
+    #[schemars(regex(pattern = "^0?[0-7]{3}$"))]
+    pub mode: Option<Spanned<ScalarText>>,
+    /// `user` or `user:group`, on the host with `become`; by default whoever writes it.
+    #[schemars(length(min = 1))]
+    pub owner: Option<Spanned<String>>,
+    /// Where: on the server's `host`, which is the default, or on the `controller`.
+    pub on: Option<Place>,
+    /// On the host: with the privileges that the inventory's `become` gives. false by default.
+    #[serde(rename = "become")]
+    pub privileged: Option<Spanned<bool>>,
+    /// What follows when it fails: `halt`, which is the default, or `warn`.
+    pub on_failure: Option<OnFailure>,
+}
+
+/// Whether a file is to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", rename = "state of a file")]
+#[schemars(rename = "file-state")]
+pub(crate) enum FileState {
+    /// It is, with this content.
+    #[default]
+    Present,
+    /// It is not.
+    Absent,
+}
+
 /// Settings of `http`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "http")]
 pub(crate) struct RawHttp {
     /// The step's name in messages and in the journal; `http` by default. No two steps have the same.
     pub name: Option<Spanned<String>>,
+    /// Where this is empty or `false`, the step is left out: `"{{ parameter }}"`.
+    pub when: Option<ScalarText>,
     /// What to ask for.
     #[schemars(required, length(min = 1))]
     pub url: Option<Spanned<String>>,
@@ -71,6 +118,8 @@ pub(crate) struct RawHttp {
 pub(crate) struct RawPause {
     /// The step's name in messages and in the journal; `pause` by default. No two steps have the same.
     pub name: Option<Spanned<String>>,
+    /// Where this is empty or `false`, the step is left out: `"{{ parameter }}"`.
+    pub when: Option<ScalarText>,
     /// For this long.
     #[serde(rename = "for")]
     pub over: Option<Spanned<DurationText>>,
@@ -80,7 +129,22 @@ pub(crate) struct RawPause {
 }
 
 /// What each step is called that has no name.
-const KINDS: [&str; 9] = ["reload", "drain", "stop", "start", "gate", "settle", "run", "http", "pause"];
+const KINDS: [&str; 14] = [
+    "reload", "drain", "stop", "install", "put-back", "start", "reboot", "gate", "settle", "canary", "run", "file",
+    "http", "pause",
+];
+
+/// Whether a step is left out, by its `when`.
+pub(super) fn left_out(raw: &RawStep) -> bool {
+    let when = match raw {
+        RawStep::Run(Some(raw)) => raw.value.when.as_ref(),
+        RawStep::File(Some(raw)) => raw.value.when.as_ref(),
+        RawStep::Http(Some(raw)) => raw.value.when.as_ref(),
+        RawStep::Pause(Some(raw)) => raw.value.when.as_ref(),
+        _ => None,
+    };
+    when.is_some_and(|when| matches!(when.0.trim(), "" | "false"))
+}
 
 fn named(name: Option<&Spanned<String>>, kind: &str, checker: &mut Checker) -> String {
     match name {
@@ -140,6 +204,59 @@ pub(super) fn run(raw: Option<&Spanned<RawRun>>, span: Span, checker: &mut Check
         privileged: value.privileged.as_ref().is_some_and(|privileged| privileged.value),
         environment,
         timeout: duration(value.timeout.as_ref(), TIMEOUT, checker),
+        on_failure: value.on_failure.unwrap_or_default(),
+    }
+}
+
+/// A `file` step.
+pub(super) fn file(raw: Option<&Spanned<RawFile>>, span: Span, checker: &mut Checker) -> File {
+    let none = RawFile::default();
+    let (value, lost) = raw.map_or((&none, false), |raw| (&raw.value, raw.lost("path")));
+    let path = value.path.as_ref().map(|path| path.value.as_str()).unwrap_or_default();
+    let is_path = (path.starts_with('/') && !path.ends_with('/')) || path.starts_with("{{");
+    if !is_path && !lost {
+        let at = value.path.as_ref().map_or(span, |path| path.span);
+        checker.note(Mistake::at(at, "`file` without an absolute path").help("write `path: /run/maintenance`, say"));
+    }
+    let absent = value.state.unwrap_or_default() == FileState::Absent;
+    if let (Some(content), true) = (&value.content, absent) {
+        checker.note(
+            Mistake::at(content.span, "a file that must not be there has no content").help("remove one of the two"),
+        );
+    }
+    let text = value.content.as_ref().map(|content| content.value.0.as_str()).unwrap_or_default();
+    if let Some(content) = value.content.as_ref().filter(|_| text.len() > CONTENT_MAX) {
+        let mistake = Mistake::at(content.span, format!("{} bytes are too many: at most {CONTENT_MAX}", text.len()));
+        checker.note(mistake.help("a file of that size is for the step `run`, and a tool that copies"));
+    }
+    let mode = value.mode.as_ref().map_or("0644", |mode| mode.value.0.as_str());
+    let bits = mode.strip_prefix('0').filter(|bits| bits.len() == 3).unwrap_or(mode);
+    if let Some(written) = &value.mode
+        && (bits.len() != 3 || !bits.chars().all(|c| ('0'..='7').contains(&c)))
+    {
+        checker.note(
+            Mistake::at(written.span, format!("`{mode}` are no permission bits")).help("write `mode: \"0644\"`, say"),
+        );
+    }
+    let on = value.on.unwrap_or_default();
+    let privileged = value.privileged.as_ref().is_some_and(|privileged| privileged.value);
+    if let Some(owner) = value.owner.as_ref().filter(|_| on == Place::Controller || !privileged) {
+        checker.note(
+            Mistake::at(owner.span, "only root may give a file away")
+                .help("with `become: true`, on the host; or leave `owner` out"),
+        );
+    }
+    if let Some(become_) = value.privileged.as_ref().filter(|_| privileged && on == Place::Controller) {
+        checker.note(Mistake::at(become_.span, "`become` is for files on the host").help("leave it out"));
+    }
+    File {
+        name: named(value.name.as_ref(), "file", checker),
+        path: Template::new(path),
+        content: (!absent).then(|| Template::new(text)),
+        mode: mode.to_owned(),
+        owner: value.owner.as_ref().map(|owner| owner.value.clone()),
+        on,
+        privileged,
         on_failure: value.on_failure.unwrap_or_default(),
     }
 }

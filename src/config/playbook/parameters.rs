@@ -43,6 +43,8 @@ pub enum ParameterKind {
     Duration,
     /// `true` or `false`.
     Boolean,
+    /// A version: `2.15.1`.
+    Version,
 }
 
 impl ParameterKind {
@@ -54,6 +56,7 @@ impl ParameterKind {
             Self::Number => "number",
             Self::Duration => "duration",
             Self::Boolean => "boolean",
+            Self::Version => "version",
         }
     }
 
@@ -64,12 +67,14 @@ impl ParameterKind {
             Self::Number => value.parse::<i64>().is_ok(),
             Self::Duration => duration::parse(value).is_ok(),
             Self::Boolean => matches!(value, "true" | "false"),
+            Self::Version => crate::core::install::version(value).is_ok(),
         };
         let expected = match self {
             Self::Text => "a text",
             Self::Number => "a whole number",
             Self::Duration => "a duration like `30s`",
             Self::Boolean => "`true` or `false`",
+            Self::Version => "a version like `2.15.1`",
         };
         (!fits).then_some(expected)
     }
@@ -81,6 +86,7 @@ impl ParameterKind {
             Self::Number => "1",
             Self::Duration => "1s",
             Self::Boolean => "true",
+            Self::Version => "2.15.1",
         }
     }
 }

@@ -5,12 +5,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    own_step::{RawHttp, RawPause, RawRun},
+    install::RawInstall,
+    own_step::{RawFile, RawHttp, RawPause, RawRun},
     parameters::ParameterKind,
-    types::OrderRule,
+    types::{OnlyIf, OrderRule},
 };
 use crate::config::yaml::{DurationText, Ordered, ScalarText, Spanned};
-use crate::core::playbook::{Connections, Through};
+use crate::core::playbook::{AfterFailure, Connections, Through};
 
 /// What is done to each server of a cluster, one server at a time.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -27,11 +28,11 @@ pub(crate) struct RawPlaybook {
     /// What holds between turns.
     pub policy: Option<Spanned<RawPolicy>>,
     /// Steps of your own that are done once before the first turn: `run` on the controller or, with `on: host`, on each host that
-    /// will be rolled; `http`; `pause`.
+    /// will be rolled; `file` likewise; `http`; `pause`.
     pub before: Option<Spanned<Vec<Spanned<RawStep>>>>,
     /// The same after the last turn.
     pub after: Option<Spanned<Vec<Spanned<RawStep>>>>,
-    /// What is done on the controller when the roll halts: `run` and `http`. What fails then is only told.
+    /// What is done on the controller when the roll halts: `run`, `file` and `http`. What fails then is only told.
     pub on_halt: Option<Spanned<Vec<Spanned<RawStep>>>>,
     /// The steps of one server's turn, in order.
     #[schemars(required, length(min = 1))]
@@ -64,10 +65,18 @@ pub(crate) struct RawPolicy {
     /// Stop after this many turns; by default all servers get one.
     #[schemars(range(min = 1))]
     pub stop_after: Option<Spanned<i64>>,
+    /// Give a turn only to servers of which this holds: `changed`, that the configuration or the program on disk is not the one
+    /// that runs, or is not known to be. By default every server gets one.
+    pub only_if: Option<OnlyIf>,
     /// Objections to consent to, by name, as `plan` shows them: `[r1-offline]`. None by default.
     pub allow: Option<Vec<Spanned<String>>>,
     /// Wait between two turns; 0s by default.
     pub pause: Option<Spanned<DurationText>>,
+    /// What follows when a server does not come back with the program that an `install` has put in place: `halt`, which is the
+    /// default, or `rollback`: the old program is put back on that server, where the rules of versions allow it, and gated; then the
+    /// roll halts.
+    #[schemars(transform = crate::config::schema::or_parameter)]
+    pub on_failure: Option<AfterFailure>,
     /// How long a turn waits for its restart to be safe before the roll halts; 30s by default.
     pub safety_deadline: Option<Spanned<DurationText>>,
 }
@@ -84,17 +93,27 @@ pub(crate) enum RawStep {
     Drain(Option<RawDrain>),
     /// The service manager stops the server, by lame duck if the unit does so.
     Stop(Option<RawStop>),
+    /// Put another nats-server in place of the one that is there. Every host has it staged and tried before the first server is
+    /// touched; what stood there is kept for `rollgate rollback`.
+    Install(Option<Spanned<RawInstall>>),
     /// The service manager starts the server.
     Start(Option<RawStart>),
+    /// Reboot the host of a server that is stopped, and wait until it is back under another boot id and has started the
+    /// server. With a `start` after it the boot need not start the server.
+    Reboot(Option<RawReboot>),
     /// Wait until the server has proved, to itself and to its peers, that it is back.
     Gate(Option<RawGate>),
     /// See that it stays so.
     Settle(Option<RawSettle>),
+    /// Watch the first server of the roll for longer, before the second is touched. Nothing at the others.
+    Canary(Option<RawSettle>),
     /// Test the configuration and certificates on the host as the service's user, have the server reload them, and see that it
     /// took them: load time, digest, the certificate of every TLS listener, its log.
     Reload(Option<RawReload>),
     /// Run a command of your own, on the host or on the controller.
     Run(Option<Spanned<RawRun>>),
+    /// Put a small file in its place, on the host or on the controller, or take it away.
+    File(Option<Spanned<RawFile>>),
     /// Ask a URL, and judge the answer.
     Http(Option<Spanned<RawHttp>>),
     /// Wait for a time, or for the operator's approval.
@@ -135,6 +154,17 @@ pub(crate) struct RawStart {
     pub deadline: Option<Spanned<DurationText>>,
 }
 
+/// Settings of `reboot`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "reboot")]
+pub(crate) struct RawReboot {
+    /// The command that reboots the host, run as changes are; `[systemctl, reboot]` by default.
+    #[schemars(length(min = 1))]
+    pub command: Option<Spanned<Vec<Spanned<ScalarText>>>>,
+    /// How long until the host must be back with its server started; 10m by default.
+    pub deadline: Option<Spanned<DurationText>>,
+}
+
 /// Settings of `gate`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "gate")]
@@ -171,7 +201,7 @@ pub(crate) struct RawReload {
     pub deadline: Option<Spanned<DurationText>>,
 }
 
-/// Settings of `settle`.
+/// Settings of `settle`, and of `canary` with its own values: 2m and 2s by default.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "settle")]
 pub(crate) struct RawSettle {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::raw::{RawDrain, RawGate, RawPlaybook, RawPolicy, RawSettle, RawStep};
-use super::types::{Drain, Gate, Hooks, OrderRule, Policy, Reload, Settle, Start, Step, Stop};
-use super::{hooks, order, own_step};
+use super::raw::{RawDrain, RawGate, RawPlaybook, RawPolicy, RawReboot, RawSettle, RawStep};
+use super::types::{Canary, Drain, Gate, Hooks, OrderRule, Policy, Reboot, Reload, Settle, Start, Step, Stop};
+use super::{hooks, install, order, own_step};
 use crate::config::check::Checker;
 use crate::config::duration;
 use crate::config::error::Mistake;
@@ -62,7 +62,9 @@ fn resolve_turn(raw: &Spanned<RawPlaybook>, checker: &mut Checker) -> Vec<Step> 
         turn.value.iter().map(|raw| (resolve_step(&raw.value, raw.span, checker), raw.span)).collect();
     // A step that could not be read may be the one that is missing.
     order::check(&steps, is_whole, checker);
-    steps.into_iter().map(|(step, _)| step).collect()
+    // Judged as if all were done: what is left out must not be what makes it right.
+    let kept = steps.into_iter().zip(&turn.value).filter(|(_, raw)| !own_step::left_out(&raw.value));
+    kept.map(|((step, _), _)| step).collect()
 }
 
 pub(super) fn resolve_step(raw: &RawStep, span: Span, checker: &mut Checker) -> Step {
@@ -83,14 +85,28 @@ pub(super) fn resolve_step(raw: &RawStep, span: Span, checker: &mut Checker) -> 
             let deadline = or_default(written, default.deadline, checker);
             Step::Start(Start { deadline })
         }
+        RawStep::Install(raw) => Step::Install(install::install(raw.as_ref(), span, checker)),
+        RawStep::Reboot(raw) => Step::Reboot(match raw {
+            Some(raw) => resolve_reboot(raw, checker),
+            None => Reboot::default(),
+        }),
         RawStep::Gate(raw) => Step::Gate(match raw {
             Some(raw) => resolve_gate(raw, span, checker),
             None => Gate::default(),
         }),
         RawStep::Settle(raw) => Step::Settle(match raw {
-            Some(raw) => resolve_settle(raw, span, checker),
+            Some(raw) => resolve_settle(raw, Settle::default(), span, checker),
             None => Settle::default(),
         }),
+        RawStep::Canary(raw) => {
+            let Canary { hold, interval } = Canary::default();
+            let settle = Settle { hold, interval };
+            let Settle { hold, interval } = match raw {
+                Some(raw) => resolve_settle(raw, settle, span, checker),
+                None => settle,
+            };
+            Step::Canary(Canary { hold, interval })
+        }
         RawStep::Reload(raw) => {
             let written = raw.as_ref().and_then(|raw| raw.deadline.as_ref());
             let deadline = or_default(written, Reload::default().deadline, checker);
@@ -98,6 +114,7 @@ pub(super) fn resolve_step(raw: &RawStep, span: Span, checker: &mut Checker) -> 
             Step::Reload(Reload { through, deadline })
         }
         RawStep::Run(raw) => Step::Run(own_step::run(raw.as_ref(), span, checker)),
+        RawStep::File(raw) => Step::File(own_step::file(raw.as_ref(), span, checker)),
         RawStep::Http(raw) => Step::Http(own_step::http(raw.as_ref(), span, checker)),
         RawStep::Pause(raw) => Step::Pause(own_step::pause(raw.as_ref(), span, checker)),
     }
@@ -124,6 +141,21 @@ fn resolve_drain(raw: &RawDrain, checker: &mut Checker) -> Drain {
     }
 }
 
+fn resolve_reboot(raw: &RawReboot, checker: &mut Checker) -> Reboot {
+    let default = Reboot::default();
+    let command = raw.command.as_ref().map(|words| {
+        if words.value.first().is_none_or(|program| program.value.0.is_empty()) && words.lost.is_empty() {
+            let mistake = Mistake::at(words.span, "a `reboot` with an empty command");
+            checker.note(mistake.help("leave `command` out for `systemctl reboot`"));
+        }
+        words.value.iter().map(|word| word.value.0.clone()).collect()
+    });
+    Reboot {
+        command: command.unwrap_or(default.command),
+        deadline: or_default(raw.deadline.as_ref(), default.deadline, checker),
+    }
+}
+
 fn or_default(written: Option<&Spanned<DurationText>>, default: Duration, checker: &mut Checker) -> Duration {
     let help = format!("{} is the default", duration::format(default));
     written.and_then(|text| checker.positive(text, &help)).unwrap_or(default)
@@ -134,7 +166,9 @@ fn resolve_policy(raw: &RawPolicy, checker: &mut Checker) -> Policy {
     Policy {
         order: raw.order.as_ref().map_or(default.order, |order| resolve_order(order, checker)),
         stop_after: raw.stop_after.as_ref().and_then(|number| checker.count("`stop_after`", number, u32::MAX)),
+        only_if: raw.only_if,
         allow: resolve_allow(raw.allow.as_deref().unwrap_or_default(), checker),
+        on_failure: raw.on_failure.unwrap_or_default(),
         pause: raw.pause.as_ref().and_then(|text| checker.duration(text)).unwrap_or(default.pause),
         safety_deadline: or_default(raw.safety_deadline.as_ref(), default.safety_deadline, checker),
     }
@@ -239,8 +273,7 @@ fn resolve_gate(raw: &RawGate, span: Span, checker: &mut Checker) -> Gate {
     gate
 }
 
-fn resolve_settle(raw: &RawSettle, span: Span, checker: &mut Checker) -> Settle {
-    let default = Settle::default();
+fn resolve_settle(raw: &RawSettle, default: Settle, span: Span, checker: &mut Checker) -> Settle {
     let hold = raw.hold.as_ref().and_then(|text| checker.positive(text, "to settle not at all, leave the step out"));
     let settle = Settle {
         hold: hold.unwrap_or(default.hold),

@@ -31,7 +31,7 @@ pub(super) fn fill(
     match &mut node.kind {
         Kind::List(items) => items.iter_mut().for_each(|item| fill(item, values, typed, within, mistakes)),
         Kind::Map(entries) => entries.iter_mut().for_each(|entry| {
-            let own = ["run", "http", "pause"].contains(&entry.key.as_str());
+            let own = ["run", "file", "http", "pause"].contains(&entry.key.as_str());
             fill(&mut entry.value, values, typed, if own { Within::OwnStep } else { within }, mistakes);
         }),
         Kind::Scalar { text, plain } if text.contains("{{") || text.contains("{%") => {
@@ -68,7 +68,8 @@ impl Problem {
             Self::Unknown(names) => {
                 let name = names.first().map_or("", String::as_str);
                 let help = if Fact::ALL.iter().any(|fact| fact.name() == name) {
-                    "it is known in a step of your own (`run`, `http`, `pause`), and stands there by itself".to_owned()
+                    "it is known in a step of your own (`run`, `file`, `http`, `pause`), and stands there by itself"
+                        .to_owned()
                 } else if values.is_empty() {
                     "declare it under `parameters:` at the top of the playbook".to_owned()
                 } else {

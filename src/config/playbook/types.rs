@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Parameter;
 
-pub use crate::core::playbook::{Drain, Gate, Hooks, OrderRule, Policy, Reload, Settle, Start, Step, Stop};
+pub use crate::core::playbook::{
+    Canary, Drain, Gate, Hooks, OnlyIf, OrderRule, Policy, Reboot, Reload, Settle, Start, Step, Stop,
+};
 
 /// What is done to each server of a cluster, one server at a time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -244,6 +244,9 @@ pub struct Binary {
     pub arch: Option<String>,
     /// Its size in bytes.
     pub size: Option<u64>,
+    /// What runs is this file, or has the same content; none where that could not be compared, or nothing runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runs: Option<bool>,
     /// It is a script, which starts the program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub script: Option<bool>,

@@ -22,6 +22,10 @@ pub struct PathFacts {
     pub mode: Option<u32>,
     /// Bytes, of a file.
     pub size: Option<u64>,
+    /// When it, or the link that leads to it, was last written, replaced or changed otherwise, by the host's clock
+    /// (`st_ctime`, which unlike a file's own time nobody sets). Only of files that the configuration consists of or names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<Timestamp>,
     /// The service's user can read it: tried as that user, or why it could not be tried.
     pub readable: Seen<bool>,
     /// The service's user can write to it, or make it where it is missing: the kernel was asked as that user, in the file
@@ -64,8 +68,10 @@ pub struct Mount {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PathRole {
-    /// A configuration file.
+    /// The configuration file.
     Config,
+    /// A file that it includes.
+    Include,
     /// JetStream's store.
     Store,
     /// The pid file.

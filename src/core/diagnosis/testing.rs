@@ -58,6 +58,7 @@ pub(crate) fn healthy() -> Archive {
         log_file: Ok(None),
         oom_kills: Ok(vec![]),
         binary: Ok(Binary {
+            runs: Some(true),
             script: None,
             path: "/usr/local/bin/nats-server".into(),
             exists: true,
@@ -176,6 +177,7 @@ pub(crate) fn path(path: &str, role: PathRole, kind: FileKind) -> PathFacts {
         group: Some("nats".into()),
         mode: Some(0o750),
         size: None,
+        changed: None,
         readable: Ok(true),
         writable: Ok(true),
         write_error: None,

@@ -3,9 +3,18 @@
 //! Three acts, none of which knows what a file is for: it is *staged* (on the host, and nothing touched), *placed* (what stood there
 //! is kept first), and *put back*.
 
+mod mixed;
+mod program;
+
 use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
+
+pub use mixed::{Mixed, mixed};
+pub use program::{
+    AllStaged, BACK_WITHIN, Install, KeptProgram, PutBack, Source, Staged, install, next_version, not_beside,
+    put_back_steps, replaced, same_version, stand_in, to_upgrade, unproven, version, without_the_old_program,
+};
 
 /// A staged file and its place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,9 +9,11 @@ fn started() -> Event {
     let view = cluster(&["n1", "n2", "n3"]);
     let policy = Policy {
         order: vec![],
+        only_if: None,
         stop_after: None,
         allow: vec![],
         pause: Duration::ZERO,
+        on_failure: crate::core::playbook::AfterFailure::Halt,
         safety_deadline: Duration::ZERO,
     };
     let hosts = ["n1", "n2", "n3"].map(String::from);

@@ -16,12 +16,14 @@ use std::{collections::BTreeMap, time::Duration};
 pub use assets::{Offline, name, offline};
 use jiff::Timestamp;
 pub use objection::Objection;
+pub use unit::read_includes;
 pub use warning::{Warning, warnings};
 
 use super::{
     assets::Gap,
+    install::next_version,
     plan::Turn,
-    playbook::Step,
+    playbook::{Step, boot_starts},
     view::{Failure, FailureKind, Phase, ServerView, View},
 };
 
@@ -50,16 +52,20 @@ pub struct Candidate<'a> {
     pub stays_up: bool,
     /// How long its stop may take.
     pub stop_limit: Option<Duration>,
+    /// The version that it comes back with, where the steps bring another program.
+    pub next: Option<&'a str>,
+    /// The boot of its host has to start it.
+    pub boot_starts: bool,
 }
 
 impl<'a> Candidate<'a> {
     /// The server of a turn that takes these steps.
-    pub fn of(turn: &'a Turn, steps: &[Step], view: &View) -> Self {
+    pub fn of(turn: &'a Turn, steps: &'a [Step], view: &View) -> Self {
         Self::on(&turn.host, turn.unready, steps, view)
     }
 
     /// The server of a host.
-    pub fn on(host: &'a str, expect_unready: bool, steps: &[Step], view: &View) -> Self {
+    pub fn on(host: &'a str, expect_unready: bool, steps: &'a [Step], view: &View) -> Self {
         let system_account = view.system_account.as_ref().is_some_and(Result::is_ok);
         let stop = steps.iter().find_map(|step| match step {
             Step::Stop(stop) => Some(stop.deadline),
@@ -71,6 +77,8 @@ impl<'a> Candidate<'a> {
             evicts: system_account && steps.iter().any(|step| matches!(step, Step::Drain(drain) if drain.evict)),
             stays_up: steps.iter().any(|step| matches!(step, Step::Reload(_))) && !steps.iter().any(Step::may_stop),
             stop_limit: stop,
+            next: next_version(steps, host),
+            boot_starts: boot_starts(steps),
         }
     }
 }
@@ -110,7 +118,7 @@ pub fn unsafe_to_restart(view: &View, candidate: &Candidate<'_>, now: Timestamp)
     routes(view, candidate.host, &mut found);
     meta(view, candidate.host, &mut found);
     if !candidate.stays_up {
-        versions::judge(view, candidate.host, &mut found);
+        versions::judge(view, candidate, &mut found);
         unit::judge(view, candidate, &mut found);
     }
     if let Some(Err(failure)) = &view.system_account {

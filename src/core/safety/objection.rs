@@ -187,6 +187,13 @@ pub enum Objection {
         /// The host concerned.
         host: String,
     },
+    /// The boot of the candidate's host would not start it, or whether it does is not known.
+    NotEnabled {
+        /// The host concerned.
+        host: String,
+        /// Whether its service manager starts it at boot, in its own words; none where it does not say.
+        enabled: Option<String>,
+    },
     /// The inventory names a system account that can't be used.
     SystemAccount {
         /// What failed.
@@ -250,7 +257,7 @@ pub enum Objection {
 
 impl Objection {
     /// Every name there is.
-    pub const NAMES: [&'static str; 31] = [
+    pub const NAMES: [&'static str; 32] = [
         "api-level",
         "assets-unknown",
         "client-port",
@@ -266,6 +273,7 @@ impl Objection {
         "meta-leader-disputed",
         "missing-route",
         "no-meta-leader",
+        "not-enabled",
         "not-in-inventory",
         "pending-change",
         "preflight",
@@ -287,7 +295,7 @@ impl Objection {
     /// The names that an operator may consent to. The rest is no matter of consent: without a host, a service or fresh
     /// facts there is nothing to restart, and with the wrong server there is no knowing what. Beside these stand the
     /// findings that keep a server from coming back, each by its own code: see [`consents`](Self::consents).
-    pub const OVERRIDABLE: [&'static str; 22] = [
+    pub const OVERRIDABLE: [&'static str; 23] = [
         "server-unreachable",
         "server-not-healthy",
         "server-lame-duck",
@@ -306,6 +314,7 @@ impl Objection {
         "route-pool",
         "lame-duck-cut",
         "unit-kills",
+        "not-enabled",
         "system-account",
         "assets-unknown",
         "client-port",
@@ -323,6 +332,7 @@ impl Objection {
             Self::RoutePool { .. } => "route-pool",
             Self::LameDuckCut { .. } => "lame-duck-cut",
             Self::UnitKills { .. } => "unit-kills",
+            Self::NotEnabled { .. } => "not-enabled",
             Self::ServerUnreachable { .. } => "server-unreachable",
             Self::ServerNotHealthy { .. } => "server-not-healthy",
             Self::WrongServer { .. } => "wrong-server",
@@ -403,6 +413,7 @@ impl Objection {
             | Self::RoutePool { .. }
             | Self::LameDuckCut { .. }
             | Self::UnitKills { .. }
+            | Self::NotEnabled { .. }
             | Self::SystemAccount { .. }
             | Self::HostUnusable { .. }
             | Self::ClientPort { .. }

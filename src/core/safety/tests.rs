@@ -225,6 +225,7 @@ fn each_rule_alone_refuses_its_view() {
         }),
         ("lame-duck-cut", |view| view.servers[0].service.as_mut().unwrap().stop_timeout_ms = Some(90_000)),
         ("unit-kills", |view| view.servers[0].service.as_mut().unwrap().stop_signals = vec![StopSignal::Kill]),
+        ("not-enabled", |view| view.servers[0].service.as_mut().unwrap().enabled = None),
         ("system-account", |view| view.system_account = Some(Err(Failure::new(FailureKind::Denied, "no")))),
         ("assets-unknown", |view| {
             let detail = "3 of 4 streams were told".into();
@@ -249,7 +250,9 @@ fn each_rule_alone_refuses_its_view() {
     for (rule, edit) in rules {
         let mut view = cluster(&["n1", "n2", "n3"]);
         edit(&mut view);
-        check(&view, "n1", *rule == "cold-start", &[rule]);
+        let candidate = Candidate { boot_starts: true, ..candidate("n1", *rule == "cold-start") };
+        let found = unsafe_to_restart(&view, &candidate, view.at);
+        assert_eq!(found.iter().map(Objection::name).collect::<Vec<_>>(), [*rule]);
     }
     let names: BTreeSet<&str> = rules.iter().map(|(rule, _)| *rule).collect();
     let documented: BTreeSet<&str> = Objection::NAMES.into_iter().collect();

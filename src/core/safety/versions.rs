@@ -1,6 +1,6 @@
 //! What the program on the host's disk, which a restart starts, means for its own data and for the others.
 
-use super::{Objection, assets::name};
+use super::{Candidate, Objection, assets::name};
 use crate::core::{
     version::Version,
     view::{Varz, View},
@@ -16,12 +16,16 @@ const FLAGS: [(&str, Version); 2] =
 /// From here on `js_raft_delete_range` is on unless it is set to off (seen on 2.15.1; off on 2.14.6).
 const DELETE_RANGE: Version = Version(2, 15, 0);
 
-pub(super) fn judge(view: &View, candidate: &str, found: &mut Vec<Objection>) {
+pub(super) fn judge(view: &View, of: &Candidate<'_>, found: &mut Vec<Objection>) {
+    let candidate = of.host;
     let Some(server) = view.server(candidate) else { return };
-    let next = server.service.as_ref().ok().and_then(|state| Version::of(state.next.version.as_deref()?));
+    let on_disk = server.service.as_ref().ok().and_then(|state| Version::of(state.next.version.as_deref()?));
+    let next = of.next.map_or(on_disk, Version::of);
     let varz = server.varz.as_ref().ok();
     let running = varz.and_then(|varz| Version::of(&varz.version));
-    if let (Some(from), Some(to)) = (running, next)
+    // A server that does not run has met what is on its disk, or would have.
+    let from = running.or(on_disk.filter(|_| of.next.is_some()));
+    if let (Some(from), Some(to)) = (from, next)
         && let Some(why) = jump(from, to, varz)
     {
         found.push(Objection::VersionJump {
@@ -32,6 +36,8 @@ pub(super) fn judge(view: &View, candidate: &str, found: &mut Vec<Objection>) {
         });
     }
     found.extend(next.and_then(|to| flag(view, candidate, running, to)));
+    let back = next.filter(|to| from.is_some_and(|from| *to < from));
+    found.extend(back.and_then(|to| flags_of_others(view, candidate, to)));
     // Where the program on disk is not known, the same one starts again.
     let level = match next {
         Some(to) if Some(to) != running => Some(to.api_level()),
@@ -52,9 +58,12 @@ fn jump(from: Version, to: Version, varz: Option<&Varz>) -> Option<&'static str>
     if to.line() >= from.line() {
         return None;
     }
-    let flags_on = varz.is_some_and(|varz| varz.feature_flags.values().any(|on| *on));
-    if from.line() >= (2, 14) && to.line() < (2, 14) && flags_on {
-        return Some("feature flags are on, and what they wrote can't be read there");
+    if from.line() >= (2, 14) && to.line() < (2, 14) {
+        match varz.map(|varz| varz.feature_flags.values().any(|on| *on)) {
+            Some(true) => return Some("feature flags are on, and what they wrote can't be read there"),
+            Some(false) => {}
+            None => return Some("its feature flags can't be seen, and what they write can't be read there"),
+        }
     }
     if from.line() >= (2, 12) && to < Version(2, 11, 9) {
         return Some("from 2.12 on the way back ends at 2.11.9");
@@ -84,6 +93,21 @@ fn flag(view: &View, candidate: &str, running: Option<Version>, to: Version) -> 
         .map(|server| server.host.clone())
         .collect();
     (!unknown_to.is_empty()).then(|| Objection::FeatureFlag { host: candidate.into(), flag: flag.into(), unknown_to })
+}
+
+/// A flag that another server has on, and that a program which is put back does not know, if any: the others write what it can't
+/// read.
+fn flags_of_others(view: &View, candidate: &str, to: Version) -> Option<Objection> {
+    let others: Vec<&Varz> = view
+        .servers
+        .iter()
+        .filter(|server| server.host != candidate)
+        .filter_map(|server| server.varz.as_ref().ok())
+        .collect();
+    let on = |name: &str| others.iter().any(|varz| varz.jetstream && varz.feature_flags.get(name) == Some(&true));
+    let (flag, _) = FLAGS.into_iter().find(|(name, since)| to < *since && on(name))?;
+    let unknown_to = vec![candidate.to_owned()];
+    Some(Objection::FeatureFlag { host: candidate.into(), flag: flag.into(), unknown_to })
 }
 
 fn api_level(view: &View, candidate: &str, server: &str, level: u32) -> Option<Objection> {
@@ -120,7 +144,10 @@ fn route_pool(view: &View, candidate: &str, varz: &Varz, next: Option<Version>) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::testing::{cluster, stream};
+    use crate::core::{
+        testing::{cluster, stream},
+        view::{Failure, FailureKind},
+    };
 
     /// n1 goes from one version to another, the others stay at `others`.
     fn check(from: &str, to: &str, others: &str, edit: impl FnOnce(&mut View), expected: &[&str]) {
@@ -133,7 +160,8 @@ mod tests {
         view.servers[0].service.as_mut().unwrap().next.version = Some(to.into());
         edit(&mut view);
         let mut found = Vec::new();
-        judge(&view, "n1", &mut found);
+        let candidate = Candidate::on("n1", false, &[], &view);
+        judge(&view, &candidate, &mut found);
         assert_eq!(found.iter().map(Objection::name).collect::<Vec<_>>(), expected, "{from} to {to}: {found:?}");
     }
 
@@ -174,6 +202,46 @@ mod tests {
     fn a_flag_that_crashes_the_others_objects() {
         check("2.12.8", "2.15.1", "2.12.8", |_| {}, &["feature-flag"]);
         check("2.12.8", "2.15.1", "2.14.6", |_| {}, &[]);
+    }
+
+    /// The program that will be put in place counts, not the one that is there.
+    #[test]
+    fn the_version_to_come_is_the_one_that_is_judged() {
+        let check =
+            |running: Option<&str>, on_disk: &str, next: &str, others: &str, edit: fn(&mut View), expected: &[&str]| {
+                let mut view = cluster(&["n1", "n2", "n3"]);
+                for server in &mut view.servers {
+                    server.varz.as_mut().unwrap().version = others.into();
+                }
+                edit(&mut view);
+                match running {
+                    Some(version) => view.servers[0].varz.as_mut().unwrap().version = version.into(),
+                    None => view.servers[0].varz = Err(Failure::new(FailureKind::Refused, "refused")),
+                }
+                view.servers[0].service.as_mut().unwrap().next.version = Some(on_disk.into());
+                let candidate = Candidate { next: Some(next), ..Candidate::on("n1", false, &[], &view) };
+                let mut found = Vec::new();
+                judge(&view, &candidate, &mut found);
+                assert_eq!(
+                    found.iter().map(Objection::name).collect::<Vec<_>>(),
+                    expected,
+                    "{on_disk} to {next}: {found:?}"
+                );
+            };
+        check(Some("2.12.8"), "2.12.8", "2.14.6", "2.12.8", |_| {}, &[]);
+        check(Some("2.12.8"), "2.12.8", "2.15.1", "2.12.8", |_| {}, &["feature-flag"]);
+        check(Some("2.14.6"), "2.14.6", "2.11.0", "2.14.6", |_| {}, &["version-jump"]);
+        // Put back on a server that never came up with the new one.
+        check(None, "2.15.1", "2.14.6", "2.14.6", |_| {}, &[]);
+        check(None, "2.12.8", "2.11.8", "2.11.8", |_| {}, &["version-jump"]);
+        check(None, "2.15.1", "2.12.8", "2.15.1", |_| {}, &["version-jump"]);
+        // The others write already what it could not read.
+        let delete_range = |view: &mut View| {
+            let varz = view.servers[1].varz.as_mut().unwrap();
+            varz.feature_flags.insert("js_raft_delete_range".into(), true);
+        };
+        check(Some("2.14.6"), "2.14.6", "2.12.8", "2.15.1", delete_range, &["feature-flag"]);
+        check(Some("2.15.1"), "2.15.1", "2.14.6", "2.15.1", delete_range, &[]);
     }
 
     #[test]

@@ -35,6 +35,9 @@ impl Objection {
                     "write `ExecStop=/bin/kill -s SIGUSR2 $MAINPID` into the unit of {host}, in place of what kills it"
                 )
             }
+            Self::NotEnabled { host, .. } => format!(
+                "enable it on {host} (`systemctl enable`), or put `start` after `reboot` in a playbook of your own"
+            ),
             Self::ServerUnreachable { host, failure } if failure.kind == FailureKind::Refused => {
                 format!("start the server on {host}, or correct its monitoring url in the inventory")
             }
@@ -135,6 +138,15 @@ impl std::fmt::Display for Objection {
                 lame_duck_ms / 1000,
                 given_ms / 1000
             ),
+            Self::NotEnabled { host, enabled: Some(word) } => {
+                write!(f, "the boot of {host} would not start its server: the service is {word}")
+            }
+            Self::NotEnabled { host, enabled: None } => {
+                write!(
+                    f,
+                    "whether the boot of {host} starts its server is not known: the service's manager does not say"
+                )
+            }
             Self::UnitKills { host } => write!(f, "a stop of {host} is a SIGKILL, by its unit"),
             Self::ServerUnreachable { host, failure } => write!(f, "{host} does not answer: {failure}"),
             Self::ServerNotHealthy { host, health } => write!(f, "{host} is not healthy: {health}"),

@@ -33,7 +33,7 @@ use lock::Lease;
 use nats::{AttachmentKind, SystemAccount, Target};
 use system::System;
 
-use super::{Change, Changed, Command, Content, Ended, Fleet};
+use super::{Change, Changed, Command, Content, Ended, Fleet, PutFile};
 use crate::{
     config::inventory::Cluster,
     core::{
@@ -172,6 +172,7 @@ impl Fleet for Live {
             system_account: None,
             assets: None,
             preflight: Vec::new(),
+            differences: Vec::new(),
         }
     }
 
@@ -278,6 +279,10 @@ impl Fleet for Live {
 
     async fn break_lock(&self, run: &str, timeout: Duration) -> Vec<(String, Failure)> {
         self.failures(|host| async move { host.lock(Verb::Break { run }, timeout).await.map(drop) }).await
+    }
+
+    async fn put_here(&self, file: &PutFile, limit: Duration) -> Seen<Ended> {
+        here::run(&Command { argv: commands::put_file(file), environment: Vec::new() }, limit).await
     }
 
     async fn run_here(&self, command: &Command, limit: Duration) -> Seen<Ended> {

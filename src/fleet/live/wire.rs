@@ -34,6 +34,7 @@ struct WireVarz {
     remotes: u64,
     #[serde(default)]
     config_load_time: Option<Timestamp>,
+    #[serde(default)]
     config_digest: Option<String>,
     #[serde(default)]
     http_host: String,

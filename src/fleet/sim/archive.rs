@@ -66,6 +66,7 @@ impl World {
             log_file: Ok(None),
             oom_kills: Ok(Vec::new()),
             binary: Ok(Binary {
+                runs: Some(true),
                 script: None,
                 path: PROGRAM.into(),
                 exists: true,
@@ -148,7 +149,7 @@ fn unit(entry: &Server, argv: Vec<String>) -> UnitState {
         exit: entry.unit.exit,
         restarts: Some(entry.unit.restarts),
         pid: entry.process.as_ref().map(|process| process.pid),
-        enabled: Some("enabled".into()),
+        enabled: Some(entry.unit.enabled()),
         fragment: Some(format!("/etc/systemd/system/{UNIT}")),
         drop_ins: Vec::new(),
         needs_daemon_reload: Some(false),

@@ -3,11 +3,14 @@
 use super::{
     fault::{Moment, StopFault, What},
     oracle::Effect,
-    server::{Record, Stage},
+    server::{AtReboot, Record, Stage},
     times,
     world::{Happening, Request, World, ms},
 };
-use crate::{core::view::Phase, fleet::Action};
+use crate::{
+    core::view::Phase,
+    fleet::{Action, Command},
+};
 
 impl World {
     /// Sends a request on its way; it arrives at its time, whoever still waits for it.
@@ -75,7 +78,9 @@ impl World {
             (_, true) => "Failed to stop nats-server.service: Connection timed out",
             _ => "",
         };
-        let record = Record { began: self.now, ended: None, stops, limit: ms(change.limit), output };
+        let outlives = matches!(change.what, Action::Run { .. } | Action::Put { .. } | Action::Reboot { .. });
+        let limit = ms(change.limit);
+        let record = Record { began: self.now, ended: None, stops, outlives, cut: false, limit, output };
         self.servers[host].changes.insert(change.id.clone(), record);
         let (at, id, what) = (self.now, change.id.clone(), change.what.clone());
         let boot = self.servers[host].boot.unwrap_or_default();
@@ -97,11 +102,23 @@ impl World {
                 }
             }
             Action::Start => self.start(host),
-            // The operator's commands are not known here: they end well, and do nothing.
-            Action::Run { .. } => {}
             Action::Reload => self.reloads(host),
             // Done: it is on the disk in one instant.
             Action::Place(_) | Action::PutBack(_) => {}
+            Action::Reboot { .. } => {
+                self.judge_reboot(host);
+                let span = self.rng.u64(times::SHUTDOWN);
+                self.after(span, Happening::GoesDown { server: host, boot });
+            }
+            Action::Put { .. } => {}
+            Action::Run { command, .. } => {
+                if let Some(record) = self.servers[host].changes.get_mut(&change.id) {
+                    record.output = ends(&command).1;
+                }
+                let span = self.rng.u64(times::COMMAND);
+                self.after(span, Happening::ChangeEnds { server: host, boot, request: number });
+                return;
+            }
         }
         self.after(job, Happening::ChangeEnds { server: host, boot, request: number });
     }
@@ -225,6 +242,9 @@ impl World {
                 self.servers[server].unit.phase = Phase::Missing;
                 self.servers[server].unmanageable_since = Some(now);
             }
+            What::NotEnabled => self.servers[server].unit.enabled = false,
+            What::StaysOff => self.servers[server].at_reboot = AtReboot::StaysOff,
+            What::StaysUp => self.servers[server].at_reboot = AtReboot::StaysUp,
             What::HeldStop => self.held_stop(server, 30_000),
             What::Impostor => {
                 self.servers[server].wrong_since = Some(now);
@@ -299,4 +319,9 @@ impl World {
         self.note_readiness();
         self.after(span, Happening::Joined { server, incarnation });
     }
+}
+
+/// How a command of the operator's ends: what it does is not known here, and it goes well, but for `false`.
+pub(super) fn ends(command: &Command) -> (i32, &'static str) {
+    if command.argv.first().is_some_and(|program| program == "false") { (1, "it fails") } else { (0, "") }
 }

@@ -90,6 +90,9 @@ faults! {
     UnitMissing "unit-missing" Turn "its service manager does not know the service",
     HeldStop "held-stop" Turn "somebody else's stop is under way, and the server serves on for half a minute",
     AccountRefused "account-refused" Turn "the system account does not take us any more",
+    NotEnabled "not-enabled" Turn "its unit is not enabled any more: a boot does not start it",
+    StaysOff "stays-off" Turn "a reboot of the host that is ordered does not end: it stays away",
+    StaysUp "stays-up" Turn "a reboot of the host that is ordered does not happen",
     Silent "silent" Turn "it does not tell what JetStream assets it has",
     ControllerStops "controller-stops" Turn "the controller itself stands still for a minute, with what it has just seen",
 }

@@ -158,3 +158,20 @@ impl Sim {
         Ok(world.archive_with(server, clock, with))
     }
 }
+
+impl World {
+    /// Removes what a run left on its hosts, but for what it keeps to be put back; tells the hosts that can't be reached.
+    pub(super) fn clear(&mut self, run: &str) -> Vec<(String, Failure)> {
+        let mut failures = Vec::new();
+        for server in 0..self.servers.len() {
+            match self.reachable(server) {
+                Ok(()) => {
+                    self.servers[server].changes.retain(|id, _| !id.starts_with(&format!("{run}-")));
+                    self.servers[server].files.clear(run);
+                }
+                Err(failure) => failures.push((self.servers[server].host.clone(), failure)),
+            }
+        }
+        failures
+    }
+}

@@ -27,7 +27,7 @@ use crate::{
         view::{Failure, FailureKind, Seen, ServerView, ServiceState, View},
     },
     fleet::{
-        Change, Changed, Command, Content, Ended, Fleet,
+        Change, Changed, Command, Content, Ended, Fleet, PutFile,
         live::lock::{Lease, fenced},
     },
 };
@@ -185,6 +185,7 @@ impl Sim {
                 system_account: None,
                 assets: None,
                 preflight: vec![],
+                differences: vec![],
             };
             if assets && world.jetstream && view.servers.iter().any(|server| server.varz.is_ok()) {
                 view.assets = Some(world.assets(self.clock));
@@ -367,19 +368,7 @@ impl Fleet for Sim {
 
     async fn clear(&self, run: &str, timeout: Duration) -> Vec<(String, Failure)> {
         self.alive().await;
-        let mut failures = Vec::new();
-        {
-            let mut world = self.world();
-            for server in 0..world.servers.len() {
-                match world.reachable(server) {
-                    Ok(()) => {
-                        world.servers[server].changes.retain(|id, _| !id.starts_with(&format!("{run}-")));
-                        world.servers[server].files.clear(run);
-                    }
-                    Err(failure) => failures.push((world.servers[server].host.clone(), failure)),
-                }
-            }
-        }
+        let failures = self.world().clear(run);
         sleep(if failures.is_empty() { Duration::from_millis(40) } else { timeout }).await;
         failures
     }
@@ -413,9 +402,25 @@ impl Fleet for Sim {
         hosts.zip(answers).filter_map(|(host, answer)| answer.err().map(|failure| (host, failure))).collect()
     }
 
-    async fn run_here(&self, _: &Command, _: Duration) -> Seen<Ended> {
+    async fn put_here(&self, file: &PutFile, _: Duration) -> Seen<Ended> {
         self.alive().await;
+        let state = if file.content.is_some() { "put" } else { "remove" };
+        self.world().commands_here.push([state.to_owned(), file.path.clone()].into());
         Ok(Ended { status: 0, output: String::new() })
+    }
+
+    async fn run_here(&self, command: &Command, _: Duration) -> Seen<Ended> {
+        self.alive().await;
+        let span = {
+            let mut world = self.world();
+            world.commands_here.push(command.argv.clone());
+            world.rng.u64(times::COMMAND)
+        };
+        sleep(Duration::from_millis(span)).await;
+        // Whoever was killed meanwhile never hears of its end.
+        self.alive().await;
+        let (status, output) = super::change::ends(command);
+        Ok(Ended { status, output: output.to_owned() })
     }
 
     async fn get(&self, _: &str, _: Place, url: &str, _: Duration) -> Seen<(u16, String)> {

@@ -4,7 +4,7 @@ use crate::core::view::{Exit, Phase};
 
 use super::{
     fault::{StartFault, StopFault},
-    server::{Process, Reads, Stage},
+    server::{AtReboot, Process, Reads, Stage},
     times::{self, Ms},
     world::{Happening, World},
 };
@@ -51,6 +51,12 @@ impl World {
 
     fn meets_start_faults(&mut self, server: usize, incarnation: u32) {
         let mut recovery = self.servers[server].recovery.unwrap_or_else(|| self.rng.u64(times::RECOVERY));
+        if self.broken.contains(&self.servers[server].version) {
+            self.servers[server].log.push("[FTL] it does not come up".into());
+            let fails = self.rng.u64(times::START_FAILS);
+            self.after(fails, Happening::Exits { server, incarnation, code: 1 });
+            return;
+        }
         let faults = self.servers[server].at_start.clone();
         let mut stuck = None;
         for fault in &faults {
@@ -227,7 +233,10 @@ impl World {
         entry.process = None;
         entry.boot = None;
         // What root keeps in /run is gone with the boot.
-        entry.changes.clear();
+        entry.changes.retain(|_, record| record.outlives);
+        for record in entry.changes.values_mut().filter(|record| record.ended.is_none()) {
+            record.cut = true;
+        }
         entry.unit.phase = Phase::Stopped;
         entry.unit.result = "success";
         entry.unit.exit = None;
@@ -250,12 +259,30 @@ impl World {
         self.after(span, Happening::UnitsStart { server, boot });
     }
 
-    /// The unit is enabled.
+    /// The host goes down, as it was told to.
+    pub(super) fn goes_down(&mut self, server: usize, boot: u32) {
+        if self.servers[server].boot != Some(boot) {
+            return;
+        }
+        let span = match self.servers[server].at_reboot {
+            AtReboot::StaysUp => return,
+            AtReboot::StaysOff => None,
+            AtReboot::ComesBack => Some(self.rng.u64(times::BOOT)),
+        };
+        self.power_cut(server, span);
+    }
+
+    /// Units start that are enabled.
     pub(super) fn units_start(&mut self, server: usize, boot: u32) {
         let entry = &self.servers[server];
         // A stop that came first cancels the start.
         let cancelled = entry.changes.values().any(|record| record.stops);
-        if entry.boot == Some(boot) && entry.process.is_none() && entry.unit.phase == Phase::Stopped && !cancelled {
+        if entry.boot == Some(boot)
+            && entry.process.is_none()
+            && entry.unit.phase == Phase::Stopped
+            && entry.unit.enabled
+            && !cancelled
+        {
             self.starts(server);
         }
     }

@@ -68,6 +68,8 @@ pub enum Promise {
     Manageable,
     /// Never an act of a controller that has lost the lock to another.
     Stale,
+    /// Never a reboot of a host whose server runs.
+    Running,
     /// Never a stop with everyone still attached, where a system account was named to drain it.
     Drained,
 }
@@ -172,7 +174,7 @@ impl World {
         if self.servers[server].client_port_lost.is_some_and(|since| known(Some(since))) {
             found.push((Promise::Gate, "its client port can't be used".into()));
         }
-        if self.servers[server].failed_after_start {
+        if self.repeats(server) {
             found.push((Promise::Repeated, "it failed after its restart, and is stopped again".into()));
         }
         self.breach(server, found);
@@ -195,8 +197,20 @@ impl World {
 
     /// Judges the start of a server at the moment at which it takes effect.
     pub(super) fn judge_start(&mut self, server: usize) {
-        if self.servers[server].failed_after_start {
+        if self.repeats(server) {
             self.breach(server, vec![(Promise::Repeated, "it failed after its restart, and is started again".into())]);
+        }
+    }
+
+    fn repeats(&self, server: usize) -> bool {
+        let entry = &self.servers[server];
+        entry.failed_after_start && !self.permitted.contains(&entry.host)
+    }
+
+    /// Judges the reboot of a host at the moment at which it is ordered there.
+    pub(super) fn judge_reboot(&mut self, server: usize) {
+        if self.servers[server].process.is_some() {
+            self.breach(server, vec![(Promise::Running, "its server runs".into())]);
         }
     }
 

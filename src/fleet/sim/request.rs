@@ -51,6 +51,7 @@ impl Sim {
                     seen = entry.changes.get(&id).map(|record| (record.clone(), entry.clock));
                     let done = seen.as_ref().and_then(|(record, _)| record.ended);
                     match done {
+                        None if seen.as_ref().is_some_and(|(record, _)| record.cut) => Some(0),
                         Some((at, _)) if at <= world.now => Some(0),
                         Some((at, _)) => Some(at - world.now),
                         None => Some(world.next().map_or(1_000, |at| at.saturating_sub(world.now)).clamp(1, 1_000)),
@@ -94,6 +95,7 @@ pub(super) fn told(record: &Record, now: Ms, began: Timestamp) -> Changed {
     let began = Some(began);
     match record.ended {
         Some((at, status)) if at <= now => Changed::Ended { status, output: record.output.to_owned(), began },
+        _ if record.cut => Changed::Lost { began },
         _ => Changed::Running,
     }
 }

@@ -39,10 +39,12 @@ pub(super) struct Server {
     pub(super) stubborn: Vec<u64>,
     pub(super) leafnodes: u32,
     pub(super) link: Link,
-    /// What the host remembers of the changes it was asked for. A reboot empties it, as it empties /run.
+    /// What the host remembers of the changes it was asked for. Of stops and starts a reboot leaves nothing, as it empties /run.
     pub(super) changes: BTreeMap<String, Record>,
     pub(super) at_start: Vec<StartFault>,
     pub(super) at_stop: Vec<StopFault>,
+    /// What becomes of a reboot that is ordered.
+    pub(super) at_reboot: AtReboot,
     /// Its log, newest last.
     pub(super) log: Vec<String>,
     /// Another server answers at its monitoring address.
@@ -75,6 +77,26 @@ pub(super) struct Unit {
     pub(super) restarts: u32,
     /// `Restart=always`, as in the published unit.
     pub(super) auto_restart: bool,
+    /// A boot starts it.
+    pub(super) enabled: bool,
+}
+
+impl Unit {
+    /// In systemd's word.
+    pub(super) fn enabled(&self) -> String {
+        if self.enabled { "enabled" } else { "disabled" }.to_owned()
+    }
+}
+
+/// What becomes of a reboot that is ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AtReboot {
+    /// The host goes down and boots.
+    ComesBack,
+    /// It goes down.
+    StaysOff,
+    /// Nothing.
+    StaysUp,
 }
 
 /// A running nats-server.
@@ -134,6 +156,10 @@ pub(super) struct Record {
     /// When its command ended, and how; none while it runs.
     pub(super) ended: Option<(Ms, i32)>,
     pub(super) stops: bool,
+    /// It outlives a reboot.
+    pub(super) outlives: bool,
+    /// It was under way when its host went down.
+    pub(super) cut: bool,
     pub(super) limit: Ms,
     pub(super) output: &'static str,
 }
@@ -160,7 +186,14 @@ impl Server {
             booted: 0,
             lock: Kept::default(),
             clock: 0,
-            unit: Unit { phase: Phase::Stopped, result: "success", exit: None, restarts: 0, auto_restart: true },
+            unit: Unit {
+                phase: Phase::Stopped,
+                result: "success",
+                exit: None,
+                restarts: 0,
+                auto_restart: true,
+                enabled: true,
+            },
             process: None,
             incarnation: 0,
             clients: next(spec.clients),
@@ -170,6 +203,7 @@ impl Server {
             changes: BTreeMap::new(),
             at_start: Vec::new(),
             at_stop: Vec::new(),
+            at_reboot: AtReboot::ComesBack,
             log: Vec::new(),
             answers_as: None,
             sudo: true,

@@ -197,7 +197,7 @@ impl World {
             pid: entry.process.as_ref().map(|process| process.pid),
             boot_id: entry.boot.map(|boot| format!("boot-{boot}")),
             stop_timeout_ms: Some(times::STOP_TIMEOUT),
-            enabled: Some("enabled".into()),
+            enabled: Some(entry.unit.enabled()),
             stop_signals: vec![StopSignal::LameDuck, StopSignal::Term],
             next: NextStart { version: Some(entry.files.version().to_owned()), ..NextStart::default() },
             by_hand: format!("ssh {} sudo systemctl start nats-server", entry.host),

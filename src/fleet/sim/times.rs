@@ -54,6 +54,10 @@ pub const AUTO_RESTART: Ms = 5_000;
 pub const ONE_WAY: RangeInclusive<Ms> = 1..=20;
 /// A job of systemd, with the detached unit around it.
 pub const JOB: RangeInclusive<Ms> = 20..=90;
+/// A command of the operator's.
+pub const COMMAND: RangeInclusive<Ms> = 5..=400;
+/// From the order to reboot until nothing runs any more, the server being stopped already.
+pub const SHUTDOWN: RangeInclusive<Ms> = 300..=8_000;
 /// From power to sshd; the lab's hosts take 1.6 s, real ones a minute.
 pub const BOOT: RangeInclusive<Ms> = 5_000..=45_000;
 /// From sshd to the units that start at boot.

@@ -41,6 +41,10 @@ pub struct World {
     pub(super) unnamed: bool,
     /// The controller that has the lock.
     pub(super) owner: Option<usize>,
+    /// Versions whose program does not come up.
+    pub(super) broken: Vec<String>,
+    /// Hosts whose failed server may be restarted once more.
+    pub(super) permitted: Vec<String>,
     /// Hosts let every change in, whatever it carries.
     pub(super) fenceless: bool,
     pub(super) cids: u64,
@@ -52,6 +56,7 @@ pub struct World {
     pub(super) stand_still: bool,
     pub(super) controllers: Vec<Controller>,
     pub(super) effects: Vec<Effect>,
+    pub(super) commands_here: Vec<Vec<String>>,
     pub(super) breaches: Vec<Breach>,
 }
 
@@ -115,6 +120,8 @@ pub(super) enum Happening {
     ChangeEnds { server: usize, boot: u32, request: usize },
     /// A request for a change reaches its host.
     Arrives { request: usize },
+    /// A host that was told to reboot is down.
+    GoesDown { server: usize, boot: u32 },
     /// A host is up again.
     Booted { server: usize },
     /// The units of a host that booted start.
@@ -157,6 +164,8 @@ impl World {
             account_refused: None,
             unnamed: topology.unnamed,
             owner: None,
+            broken: Vec::new(),
+            permitted: Vec::new(),
             fenceless: false,
             cids,
             requests: Vec::new(),
@@ -166,6 +175,7 @@ impl World {
             stand_still: false,
             controllers: Vec::new(),
             effects: Vec::new(),
+            commands_here: Vec::new(),
             breaches: Vec::new(),
         };
         for (server, spec) in topology.servers.iter().enumerate() {
@@ -195,6 +205,21 @@ impl World {
         }
     }
 
+    /// From now on the program of this version proves itself, and does not come up.
+    pub fn breaks(&mut self, version: &str) {
+        self.broken.push(version.to_owned());
+    }
+
+    /// The operator has another program put on a server that failed: to stop and start it once more is their word.
+    pub fn may_be_restarted(&mut self, host: &str) {
+        self.permitted.push(host.to_owned());
+    }
+
+    /// The version of a host's last process.
+    pub fn version(&self, host: &str) -> String {
+        self.place(host).map_or_else(String::new, |server| self.servers[server].version.clone())
+    }
+
     /// Takes the fence away: hosts begin every change, whatever token it carries. For tests of what the fence is for.
     pub fn ignore_tokens(&mut self) {
         self.fenceless = true;
@@ -216,6 +241,11 @@ impl World {
     /// What changes took effect so far, in order.
     pub fn effects(&self) -> &[Effect] {
         &self.effects
+    }
+
+    /// The operator's commands that were begun on the controller so far, in order.
+    pub fn commands_here(&self) -> &[Vec<String>] {
+        &self.commands_here
     }
 
     /// What went against the promise so far.
@@ -296,6 +326,7 @@ impl World {
             Happening::CaughtUp { group, member, incarnation } => self.caught_up(group, member, incarnation),
             Happening::ChangeEnds { server, boot, request } => self.change_ends(server, boot, request),
             Happening::Arrives { request } => self.arrives(request),
+            Happening::GoesDown { server, boot } => self.goes_down(server, boot),
             Happening::Booted { server } => self.booted(server),
             Happening::UnitsStart { server, boot } => self.units_start(server, boot),
             Happening::Reconnects { cid, stubborn } => self.reconnects(cid, stubborn),

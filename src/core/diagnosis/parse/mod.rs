@@ -229,6 +229,7 @@ fn binary(tagged: &Tagged<'_>, service_user: Option<&str>) -> Option<Binary> {
         executable: one(&fields, "executable").map(|text| text == "1").filter(|_| as_service),
         arch: one(&fields, "elf").and_then(elf_machine),
         size: number(&fields, "size"),
+        runs: one(&fields, "runs").map(|text| text == "1"),
         // `#!`
         script: one(&fields, "elf").filter(|hex| hex.starts_with("2321")).map(|_| true),
         version: version.map(|text| format!("v{}", text.trim())),

@@ -1,5 +1,7 @@
 //! Paths, and the file systems that they are on.
 
+use jiff::Timestamp;
+
 use std::collections::BTreeMap;
 
 use super::{Fields, Tagged, one, text};
@@ -60,6 +62,7 @@ fn one_path(path: &str, fields: &Fields<'_>, tried: &Result<(), String>) -> Path
         group: stat.get(1).map(|text| (*text).to_owned()),
         mode: stat.get(2).and_then(|text| u32::from_str_radix(text, 8).ok()),
         size: stat.get(3).and_then(|text| text.parse().ok()),
+        changed: one(fields, "changed").and_then(changed),
         readable: answer("readable"),
         writable: answer("writable"),
         write_error: text(fields, "write-error").filter(|_| tried.is_ok()),
@@ -67,6 +70,13 @@ fn one_path(path: &str, fields: &Fields<'_>, tried: &Result<(), String>) -> Path
         blocked_by: text(fields, "blocked").filter(|_| tried.is_ok()),
         mount: mount(fields),
     }
+}
+
+/// Seconds with their fraction. Where `stat` tells whole ones only, it may have been at the end of that second.
+fn changed(text: &str) -> Option<Timestamp> {
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, "999999999"));
+    let nanoseconds: i32 = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
+    Timestamp::new(seconds.parse().ok()?, nanoseconds).ok()
 }
 
 fn mount(fields: &Fields<'_>) -> Option<Mount> {
@@ -93,6 +103,7 @@ fn mount(fields: &Fields<'_>) -> Option<Mount> {
 fn path_role(text: &str) -> Option<PathRole> {
     Some(match text {
         "config" => PathRole::Config,
+        "include" => PathRole::Include,
         "store" => PathRole::Store,
         "pid" => PathRole::Pid,
         "log" => PathRole::Log,

@@ -311,6 +311,11 @@ binary() {
   if [ -e "$root$program" ]; then say b exists 1; else say b exists 0; return; fi
   # shellcheck disable=SC2012
   say b size "$(ls -Lln "$root$program" 2>/dev/null | awk '{ print $5 }')"
+  # A file that was replaced by the same one is no other.
+  if [ -n "$pid" ] && [ -r "/proc/$pid/exe" ]; then
+    if [ "/proc/$pid/exe" -ef "$root$program" ]; then say b runs 1
+    elif have cmp; then say b runs "$(cmp -s "/proc/$pid/exe" "$root$program" && echo 1 || echo 0)"; fi
+  fi
   if have od; then say b elf "$(od -An -tx1 -N20 "$root$program" 2>/dev/null | tr -d ' \n')"; else gap binary 'no od to read its header with'; fi
 }
 
@@ -353,6 +358,10 @@ stats() {
     [ "$what" = none ] || [ "$what" = unseen ] || [ "$what" = broken-link ] ||
       printf 'f\t%s\tstat\t%s\n' "$path" "$(stat -L -c '%U|%G|%a|%s' "$here" 2>/dev/null)"
     case $role in
+      config | include | tls-cert | tls-key | tls-ca | operator | credentials)
+        [ "$what" = none ] || [ "$what" = unseen ] || printf 'f\t%s\tchanged\t%s\n' "$path" "$(changed "$here")" ;;
+    esac
+    case $role in
       store | log | pid | ports-dir | resolver-dir)
         near=$here
         while [ ! -e "$near" ] && [ "$near" != / ] && [ "$near" != . ] && [ -n "$near" ]; do near=${near%/*}; near=${near:-/}; done
@@ -369,6 +378,13 @@ stats() {
         ;;
     esac
   done
+}
+
+# When what a path leads to, or the link there, was last changed; whole seconds where stat knows no others.
+changed() {
+  times=$(stat -L -c '%.9Z' "$1"; stat -c '%.9Z' "$1")
+  case $times in *[!0-9.$nl]* | '') times=$(stat -L -c %Z "$1"; stat -c %Z "$1") ;; esac
+  printf '%s\n' "$times" | sort -n | tail -n 1
 }
 
 seen_way() {
@@ -589,6 +605,7 @@ collect() {
     done
     IFS=$old
     set +f
+    paths="$paths$(printf '%s\n' "$read_conf" | sed -n 's/^cf	[0-9]*	/include=/p' | grep -vxF "include=$conf")$nl"
     paths="${paths}config=$conf$nl"
     if [ -z "$store" ] && printf '%s\n' "$read_conf" | grep -q '^fj'; then store=/tmp/nats; fi
   else

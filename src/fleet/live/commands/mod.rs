@@ -21,7 +21,7 @@ use crate::{
         install::{Role, StandIn},
         scrub::scrub,
     },
-    fleet::{Action, Change, Content},
+    fleet::{Action, Change, Content, PutFile},
 };
 
 /// A POSIX sh script with its arguments.
@@ -83,7 +83,7 @@ pub fn service_state(service: &Service, become_: Become, next: bool) -> Remote {
 }
 
 /// What the unit is, what a stop of it sends, and what its next start would find: the program's version and, where the
-/// file can be read without privileges, the lame duck's duration (`lame_duck_duration`, not one that an include sets).
+/// file can be read without privileges, the lame duck's duration (`lame_duck_duration`; where an include sets it, the collector knows).
 const SYSTEMD_STATE: &str = r#"
 if read -r boot 2>/dev/null </proc/sys/kernel/random/boot_id; then echo "Boot=$boot"; fi
 show=$(systemctl show "$1" --property=LoadState,ActiveState,SubState,Result,NRestarts,MainPID,ExecMainCode,ExecMainStatus,TimeoutStopUSec,UnitFileState,ExecStart,ExecStop,KillSignal,SendSIGKILL) || exit
@@ -131,7 +131,11 @@ pub fn change(service: &Service, become_: Become, change: &Change, fence: &Fence
     let limit = change.limit.as_secs().max(1).to_string();
     let ticks = (wait.as_millis() / 50).max(1).to_string();
     let launcher = if matches!(service, Service::Systemd { .. }) { "systemd-run" } else { "setsid" };
-    let keep = if matches!(change.what, Action::Run { .. }) { "end" } else { "all" };
+    let keep = if matches!(change.what, Action::Run { .. } | Action::Put { .. } | Action::Reboot { .. }) {
+        "end"
+    } else {
+        "all"
+    };
     let boot = change.boot.clone().unwrap_or_default();
     let mut args = vec![change.id.clone(), launcher.into(), limit, ticks, boot, RUNNER.into(), keep.into()];
     args.extend([lock::key(service), fence.token.to_string(), fence.run.clone()]);
@@ -168,6 +172,12 @@ fn action(service: &Service, become_: Become, change: &Change) -> Vec<String> {
         }
         (_, Action::Place(placement)) => stage::place(placement),
         (_, Action::PutBack(kept)) => stage::put_back(kept),
+        (_, Action::Put { file, privileged }) => {
+            let drop = !privileged && become_ == Become::Sudo;
+            let before = if drop { words(&["sh", "-c", AS_LOGIN_USER, "rollgate"]) } else { Vec::new() };
+            before.into_iter().chain(put_file(file)).collect()
+        }
+        (_, Action::Reboot { command }) => command.clone(),
         (Service::Systemd { unit }, Action::Stop) => words(&["systemctl", "stop", unit]),
         (Service::Systemd { unit }, Action::Reload) => words(&["sh", "-c", RELOAD, "rollgate", unit]),
         (Service::Docker { container }, Action::Reload) => words(&["docker", "kill", "--signal", "HUP", container]),
@@ -192,6 +202,28 @@ exec systemctl kill --kill-who=main --signal=HUP -- "$1"
 /// The inventory has no command for it.
 const NO_RELOAD: &str = "echo 'the service is commands of your own, and none of them reloads'; exit 64";
 
+/// The command that puts a file in its place, or takes it away.
+pub fn put_file(file: &PutFile) -> Vec<String> {
+    let state = if file.content.is_some() { "present" } else { "absent" };
+    let words = ["sh", "-c", PUT_FILE, "rollgate", &file.path, state, &file.mode];
+    let rest = [file.owner.as_deref().unwrap_or_default(), file.content.as_deref().unwrap_or_default()];
+    words.into_iter().chain(rest).map(str::to_owned).collect()
+}
+
+/// `PUT_FILE path state mode owner content`: whoever reads the path finds the old file or the new one, whole. A link there is
+/// replaced, and what it leads to is left alone.
+const PUT_FILE: &str = r#"
+path=$1 state=$2 mode=$3 owner=$4 content=$5
+if [ -d "$path" ]; then echo "$path is a directory" >&2; exit 1; fi
+if [ "$state" = absent ]; then exec rm -f -- "$path"; fi
+new=${path%/*}/.${path##*/}.rollgate
+umask 077
+rm -f -- "$new" && printf %s "$content" >"$new" && { [ -z "$owner" ] || chown -- "$owner" "$new"; } &&
+  chmod -- "$mode" "$new" && { sync -- "$new" 2>/dev/null || sync; } && mv -f -- "$new" "$path" && exit 0
+rm -f -- "$new"
+exit 1
+"#;
+
 /// Back from root to whoever logged in: records of changes are root's, an operator's command need not be.
 const AS_LOGIN_USER: &str = r#"exec sudo -n -u "$SUDO_USER" -- "$@""#;
 
@@ -202,8 +234,8 @@ const AS_LOGIN_USER: &str = r#"exec sudo -n -u "$SUDO_USER" -- "$@""#;
 /// later can be told not to.
 ///
 /// root keeps its records in /run, which nobody else can write and which a reboot empties: a stop or a start that it has
-/// ended may be asked for again. A command of the operator's may not, and its record (of which the `end` of the output is
-/// kept) outlives the boot.
+/// ended may be asked for again. A command of the operator's and a reboot may not, and their record (of which the `end` of the
+/// output is kept) outlives the boot.
 const CHANGE: &str = r#"
 id=$1 launcher=$2 limit=$3 ticks=$4 in_boot=$5 runner=$6 keep=$7; shift 6
 umask 077
