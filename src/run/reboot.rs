@@ -122,7 +122,7 @@ async fn ordered<F: Fleet>(
                 }
                 // Whether it has begun will be seen: asked again, it is not done again.
                 _ => {
-                    seen.away = Some(failure);
+                    (seen.away, seen.was_away) = (Some(failure), true);
                     Ok(())
                 }
             });

@@ -201,7 +201,7 @@ impl World {
             entry.unit.result = "success";
         } else if stopping {
             entry.unit.phase = Phase::Failed;
-        } else {
+        } else if entry.unit.phase != Phase::Missing {
             entry.unit.result = if matches!(exit, Exit::Code(_)) { "exit-code" } else { "signal" };
             entry.unit.phase = if entry.unit.auto_restart { Phase::AutoRestart } else { Phase::Failed };
         }
@@ -237,7 +237,10 @@ impl World {
         for record in entry.changes.values_mut().filter(|record| record.ended.is_none()) {
             record.cut = true;
         }
-        entry.unit.phase = Phase::Stopped;
+        // A unit whose file is gone is still gone after a boot.
+        if entry.unit.phase != Phase::Missing {
+            entry.unit.phase = Phase::Stopped;
+        }
         entry.unit.result = "success";
         entry.unit.exit = None;
         entry.unit.restarts = 0;
