@@ -26,6 +26,7 @@ mod logins;
 mod matrix;
 mod mirror;
 mod network;
+mod only_changed;
 mod own_steps;
 mod plain;
 mod process;

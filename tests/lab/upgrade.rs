@@ -174,7 +174,7 @@ fn by_command(lab: &Lab) {
     let args =
         ["upgrade", "-i", &inventory, "--yes", "--set", command, "--set", "version=2.15.1", "--set", "canary=1s"];
     let ended = lab.rollgate(&[&args[..], &["--host", "h1"]].concat());
-    ended.exits(0).says(&["mixed versions"]);
+    ended.exits(0).says(&["now 2.15.1"]);
     assert_eq!(versions(lab), ["2.15.1", "2.14.6", "2.14.6"], "{ended}");
     let back = lab.plainly(&["rollback", "-i", &inventory, ended.run(), "--all", "--yes"]);
     back.exits(0);
