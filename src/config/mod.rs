@@ -13,6 +13,7 @@
 mod check;
 pub mod duration;
 mod error;
+pub mod file;
 pub mod inventory;
 pub mod playbook;
 mod render;

@@ -2,6 +2,7 @@
 //!
 //! One file becomes items, files are joined and variables looked up ([`parse()`]), every [`value`] has its place.
 
+pub mod effect;
 mod number;
 mod parse;
 mod scan;
