@@ -83,6 +83,13 @@ impl Parameters {
 /// A playbook whose program, where it is a file here, is told by its digest from now on: what is planned is what is put in place.
 fn pinned(mut playbook: Playbook) -> Result<Playbook, Error> {
     for step in &mut playbook.turn {
+        if let Step::Configure(configure) = step {
+            for source in &mut configure.files {
+                // Whoever goes on with it may stand elsewhere.
+                let absolute = std::path::absolute(&source.from);
+                source.from = absolute.map_err(Error::internal)?.display().to_string();
+            }
+        }
         let Step::Install(Install { from: Source::Controller(path), sha256, .. }) = step else { continue };
         let failed =
             |error: std::io::Error| Error::plain(Code::Usage, format!("the program {path} can't be read: {error}"));

@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::output;
 use crate::{
-    config::{ConfigErrors, inventory::SelectError, playbook::PlaybookError},
+    config::{ConfigErrors, files::FilesError, inventory::SelectError, playbook::PlaybookError},
     core::view::Failure,
     journal::{JournalError, LockError},
 };
@@ -56,7 +56,7 @@ pub struct Error {
 
 #[derive(Debug)]
 enum Text {
-    Config(ConfigErrors),
+    Config { errors: Box<ConfigErrors>, hint: Option<String> },
     Plain { message: String, hint: Option<String> },
 }
 
@@ -80,9 +80,8 @@ impl Error {
     /// Adds what the user can do about it.
     #[must_use]
     pub fn hint(mut self, text: impl Into<String>) -> Self {
-        if let Text::Plain { hint, .. } = &mut self.text {
-            *hint = Some(text.into());
-        }
+        let (Text::Plain { hint, .. } | Text::Config { hint, .. }) = &mut self.text;
+        *hint = Some(text.into());
         self
     }
 
@@ -95,7 +94,7 @@ impl Error {
     /// Without what can be done about it.
     pub fn message(&self) -> String {
         match &self.text {
-            Text::Config(errors) => errors.to_string(),
+            Text::Config { errors, .. } => errors.to_string(),
             Text::Plain { message, .. } => message.clone(),
         }
     }
@@ -109,7 +108,10 @@ impl Error {
     pub fn print(&self) {
         let mut stderr = anstream::stderr().lock();
         let _ = match &self.text {
-            Text::Config(errors) => writeln!(stderr, "{}", errors.render(output::colour_stderr())),
+            Text::Config { errors, hint } => {
+                let hint = hint.as_ref().map(|hint| format!("\n  {hint}")).unwrap_or_default();
+                writeln!(stderr, "{}{hint}", errors.render(output::colour_stderr()))
+            }
             Text::Plain { .. } => writeln!(stderr, "{self}"),
         };
     }
@@ -119,7 +121,10 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const ERROR: Style = AnsiColor::Red.on_default().bold();
         match &self.text {
-            Text::Config(errors) => write!(f, "{errors}"),
+            Text::Config { errors, hint } => {
+                write!(f, "{errors}")?;
+                hint.iter().try_for_each(|hint| write!(f, "\n  {hint}"))
+            }
             Text::Plain { message, hint } => {
                 write!(f, "{ERROR}error{ERROR:#}: {message}")?;
                 hint.iter().try_for_each(|hint| write!(f, "\n  {hint}"))
@@ -130,7 +135,7 @@ impl fmt::Display for Error {
 
 impl From<ConfigErrors> for Error {
     fn from(errors: ConfigErrors) -> Self {
-        Self { code: Code::Usage, text: Text::Config(errors) }
+        Self { code: Code::Usage, text: Text::Config { errors: Box::new(errors), hint: None } }
     }
 }
 
@@ -139,6 +144,15 @@ impl From<PlaybookError> for Error {
         match error {
             PlaybookError::Config(errors) => errors.into(),
             PlaybookError::Parameters(errors) => Self::plain(Code::Usage, errors.to_string()),
+        }
+    }
+}
+
+impl From<FilesError> for Error {
+    fn from(error: FilesError) -> Self {
+        match error {
+            FilesError::Template { hosts, errors } => Self::from(*errors).hint(format!("for {}", hosts.join(", "))),
+            error => Self::internal(error).with(Code::Usage),
         }
     }
 }

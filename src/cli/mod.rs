@@ -2,6 +2,7 @@
 
 mod abort;
 mod args;
+mod changes;
 mod check;
 mod diagnose;
 mod error;
@@ -65,8 +66,10 @@ enum Verb {
     Restart(roll::Restart),
     /// Put another nats-server in place on every server, one at a time; the first is the canary.
     Upgrade(roll::Upgrade),
-    /// Put back the program that an upgrade has replaced, on the server that it left in its turn or on all.
+    /// Put back what an upgrade or a configure has replaced, on the server that it left in its turn or on all.
     Rollback(rollback::Rollback),
+    /// Put a configuration from templates on every server, one at a time, by reload or restart as each change needs.
+    Configure(roll::Configure),
     /// Reboot every host, one at a time; a patch command first, with `--set patch=COMMAND`.
     Reboot(roll::Reboot),
     /// Carry out a playbook: one of your own, or one that is built in.
@@ -139,6 +142,7 @@ fn run(verb: Verb) -> Result<Code, Error> {
         Verb::Restart(args) => block_on(roll::restart(args)),
         Verb::Upgrade(args) => block_on(roll::upgrade(args)),
         Verb::Rollback(args) => block_on(rollback::run(args)),
+        Verb::Configure(args) => block_on(roll::configure_all(args)),
         Verb::Reboot(args) => block_on(roll::reboot(args)),
         Verb::Run(args) => block_on(roll::run(args)),
         Verb::Playbook(args) => playbook::run(&args),

@@ -10,12 +10,12 @@ use tokio::time::{Instant, sleep};
 use super::{
     Code, Error,
     args::{Format, Limits, Parameters, Target},
-    output,
+    changes, output,
 };
 use crate::{
     config::{Playbook, duration, inventory::Selection},
     core::{
-        count_of,
+        configure, count_of,
         drain::WITHOUT_SYSTEM_ACCOUNT,
         install::{self, AllStaged, Source},
         own_step::{self, Place, Until},
@@ -25,7 +25,10 @@ use crate::{
         view::View,
     },
     fleet::{Fleet, live::Live},
-    run::diagnosis,
+    run::{
+        configure::{Compared, Contents},
+        diagnosis,
+    },
 };
 
 /// Arguments of `plan`.
@@ -61,7 +64,7 @@ pub async fn run(args: PlanArgs) -> Result<Code, Error> {
     let mut plans = Vec::new();
     for selection in &selections {
         let fleet = Live::new(&selection.cluster).await?;
-        plans.push(make(&fleet, selection, &playbook, output::note).await);
+        plans.push(make(&fleet, selection, &playbook, output::note).await?.0);
     }
     match args.output {
         Format::Json => output::print_json(&Answer { schema: "rollgate/plan/1", plans: &plans })?,
@@ -77,27 +80,37 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// whether its server could start again. While nothing but what may
 /// pass by itself speaks against it, such as an election, it looks again, for as long as a turn would; `tell` hears what it
 /// waits for.
-pub async fn make(fleet: &impl Fleet, selection: &Selection, playbook: &Playbook, tell: impl FnMut(&str)) -> Plan {
+///
+/// # Errors
+/// Files that are put in place can't be made or compared.
+pub async fn make(
+    fleet: &impl Fleet,
+    selection: &Selection,
+    playbook: &Playbook,
+    tell: impl FnMut(&str),
+) -> Result<(Plan, Contents), Error> {
     let (policy, steps) = (playbook.policy.clone(), playbook.turn.clone());
-    let plan = of(fleet, selection, &playbook.name, policy, steps, tell).await;
-    Plan { hooks: playbook.hooks.clone(), ..plan }
+    let prepared = changes::prepare(fleet, &steps, &selection.cluster, &selection.roll).await?;
+    let (compared, contents) = prepared.map_or((None, Contents::new()), |(compared, made)| (Some(compared), made));
+    let plan = of(fleet, selection, &playbook.name, policy, (steps, compared.as_ref()), tell).await;
+    Ok((Plan { hooks: playbook.hooks.clone(), ..plan }, contents))
 }
 
-/// The same for steps that stand in no playbook.
+/// The same for steps that stand in no playbook, with the files that they put in place.
 pub async fn of(
     fleet: &impl Fleet,
     selection: &Selection,
     name: &str,
     policy: Policy,
-    steps: Vec<Step>,
+    (steps, files): (Vec<Step>, Option<&Compared>),
     mut tell: impl FnMut(&str),
 ) -> Plan {
     let deadline = Instant::now() + policy.safety_deadline;
     let mut told = Vec::new();
     loop {
-        let stand_in = |host: &str| install::stand_in(&steps, &AllStaged::new(), "", host);
-        let view = diagnosis::observe(fleet, &selection.roll, stand_in).await;
-        let plan = of_view(view, selection, name, policy.clone(), steps.clone());
+        let stand_ins = |host: &str| install::stand_ins(&steps, &AllStaged::new(), "", host);
+        let view = diagnosis::observe(fleet, &selection.roll, stand_ins).await;
+        let plan = of_view(view, selection, name, policy.clone(), (steps.clone(), files));
         if !plan.may_become_safe() || Instant::now() + INTERVAL > deadline {
             return plan;
         }
@@ -112,15 +125,28 @@ pub async fn of(
 }
 
 /// The plan of a cluster that was observed.
-pub fn from_view(view: View, selection: &Selection, playbook: &Playbook) -> Plan {
-    let plan = of_view(view, selection, &playbook.name, playbook.policy.clone(), playbook.turn.clone());
+pub fn from_view(view: View, selection: &Selection, playbook: &Playbook, files: Option<&Compared>) -> Plan {
+    let steps = (playbook.turn.clone(), files);
+    let plan = of_view(view, selection, &playbook.name, playbook.policy.clone(), steps);
     Plan { hooks: playbook.hooks.clone(), ..plan }
 }
 
-fn of_view(mut view: View, selection: &Selection, name: &str, policy: Policy, steps: Vec<Step>) -> Plan {
+fn of_view(
+    mut view: View,
+    selection: &Selection,
+    name: &str,
+    policy: Policy,
+    (steps, files): (Vec<Step>, Option<&Compared>),
+) -> Plan {
     install::without_the_old_program(&steps, &mut view);
+    configure::without_the_old_files(&steps, &mut view);
     let hosts = install::to_upgrade(&steps, &view, &selection.roll);
-    plan::plan(&view, &hosts, name, policy, steps)
+    let Some(files) = files else { return plan::plan(&view, &hosts, name, policy, steps) };
+    let (hosts, unchanged): (Vec<_>, Vec<_>) = hosts.into_iter().partition(|host| files.files.contains_key(host));
+    let mut plan = plan::with_files(&view, &hosts, name, policy, steps, &files.files);
+    plan.unchanged.extend(unchanged);
+    plan.changes.clone_from(&files.changes);
+    plan
 }
 
 /// The exit code of a plan: whether a run would start.
@@ -167,6 +193,7 @@ pub fn text(plan: &Plan) -> String {
     if !plan.unchanged.is_empty() {
         let _ = writeln!(out, "unchanged, and left alone: {}", plan.unchanged.join(", "));
     }
+    out.push_str(&changes::text(plan));
     plan.turns.iter().for_each(|turn| effect(&mut out, turn));
     for (label, steps) in [
         ("before", &plan.hooks.before),
@@ -295,6 +322,7 @@ fn step(step: &Step) -> String {
         Step::Drain(_) => "drain".into(),
         Step::Stop(stop) => format!("stop (at most {})", duration::format(stop.deadline)),
         Step::Install(install) => format!("install {}", install.version),
+        Step::Configure(_) => "configure".into(),
         Step::PutBack(_) => "put back".into(),
         Step::Start(_) => "start".into(),
         Step::Reboot(reboot) => format!("reboot (at most {})", duration::format(reboot.deadline)),

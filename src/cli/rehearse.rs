@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{
     Code, Error,
     args::{Format, Limits, Parameters, Target},
-    output, plan,
+    changes, output, plan,
 };
 use crate::{
     core::{event::Event, plan::Plan, view::View},
@@ -113,9 +113,11 @@ async fn observe(args: &RehearseArgs) -> Result<Vec<(Plan, Topology)>, Error> {
     let mut observed = Vec::new();
     for selection in &selections {
         let fleet = Live::new(&selection.cluster).await?;
-        let view: View = diagnosis::observe(&fleet, &selection.roll, |_| None).await;
+        let prepared = changes::prepare(&fleet, &playbook.turn, &selection.cluster, &selection.roll).await?;
+        let files = prepared.as_ref().map(|(compared, _)| compared);
+        let view: View = diagnosis::observe(&fleet, &selection.roll, |_| Vec::new()).await;
         let topology = Topology::observed(&view, fleet.has_system_account());
-        observed.push((plan::from_view(view, selection, &playbook), topology));
+        observed.push((plan::from_view(view, selection, &playbook, files), topology));
     }
     Ok(observed)
 }

@@ -1,6 +1,6 @@
 //! `resume`: go on with a run that was left.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::Args;
 use jiff::Timestamp;
@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::{
     Code, Error,
     args::shell_word,
+    changes,
     hold::{self, Wait},
     mirror::{self, Buckets},
     open, output,
@@ -17,6 +18,7 @@ use super::{
 use crate::{
     config::{Inventory, inventory::Cluster},
     core::{
+        configure::configure,
         event::{Envelope, Event, SCHEMA},
         lock::Claim,
         plan::{self, Plan},
@@ -116,7 +118,7 @@ impl Going<'_> {
         let progress = resumable(id, &journaled.events, args)?;
         let fleet = Live::new(cluster).await?;
         hold::hosts(&fleet, claim, args.wait).await.map_err(|refusal| hold::refused(&refusal, &cluster.name))?;
-        let job = Job { args, inventory, id, fleet: &fleet, mirror, progress, events: &journaled.events };
+        let job = Job { args, inventory, cluster, id, fleet: &fleet, mirror, progress, events: &journaled.events };
         let code = job.go_on(journal, state).await;
         fleet.release(hold::TIMEOUT).await;
         code
@@ -145,6 +147,7 @@ fn resumable(id: &str, events: &[Envelope], args: &ResumeArgs) -> Result<Progres
 struct Job<'a> {
     args: &'a ResumeArgs,
     inventory: &'a Inventory,
+    cluster: &'a Cluster,
     id: &'a str,
     fleet: &'a Live,
     mirror: Option<&'a Mirror>,
@@ -177,6 +180,7 @@ impl Job<'_> {
             back: Some(open::back(&self.args.inventory, self.id)),
             status: command("status"),
             ask: roll::ask_on_terminal(),
+            contents: changes::again(&plan, self.cluster),
             plan,
         };
         let seq = self.events.len() as u64;
@@ -209,8 +213,15 @@ impl Job<'_> {
             return Err(Error::plain(Code::Refused, text).hint("put it back, or close the run with `rollgate abort`"));
         }
         let known = |host: &String| old.turns.iter().any(|turn| turn.host == *host) || !old.bystanders.contains(host);
-        let hosts: Vec<String> = view.servers.iter().map(|server| server.host.clone()).filter(known).collect();
-        let mut plan = plan::plan(view, &hosts, &old.playbook, old.policy.clone(), old.steps.clone());
+        // What a host gets was decided when it was compared: one that was not has nothing to get.
+        let files: BTreeMap<_, _> =
+            old.turns.iter().filter_map(|turn| Some((turn.host.clone(), turn.files.clone()?))).collect();
+        let gets = |host: &String| configure(&old.steps).is_none() || files.contains_key(host);
+        let hosts = view.servers.iter().map(|server| server.host.clone());
+        let hosts: Vec<String> = hosts.filter(known).filter(gets).collect();
+        let (policy, steps) = (old.policy.clone(), old.steps.clone());
+        let mut plan = plan::with_files(view, &hosts, &old.playbook, policy, steps, &files);
+        plan.changes.clone_from(&old.changes);
         plan.hooks.clone_from(&old.hooks);
         plan.turns.retain(|turn| !self.progress.done.contains(&turn.host));
         // What is done stays in the plan, so that it is counted.

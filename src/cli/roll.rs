@@ -17,6 +17,7 @@ use super::{
 use crate::{
     config::{Inventory, Playbook, inventory::Selection},
     core::{
+        configure::configure,
         event::Event,
         install::{self, mixed},
         lock::{Claim, LockRefusal},
@@ -46,6 +47,16 @@ pub struct Upgrade {
     roll: RollArgs,
 }
 
+/// Arguments of `configure`.
+#[derive(Debug, Args)]
+#[command(after_help = CONFIGURE_HELP)]
+pub struct Configure {
+    #[command(flatten)]
+    parameters: Parameters,
+    #[command(flatten)]
+    roll: RollArgs,
+}
+
 /// Arguments of `reboot`.
 #[derive(Debug, Args)]
 pub struct Reboot {
@@ -54,6 +65,16 @@ pub struct Reboot {
     #[command(flatten)]
     roll: RollArgs,
 }
+
+const CONFIGURE_HELP: &str = "\
+Parameters:
+  --set template=FILE    the configuration; where its name ends in .j2 it has {{ name }} for variables of the inventory (vars:)
+  --set to=PATH          where it goes; by default where the server's configuration is
+  --set how=HOW          auto: by a reload where that takes all that changed, by a restart elsewhere; or reload, or restart
+  --set on_failure=rollback
+                         put the old files back on a server that does not come back
+
+`rollgate playbook show configure` has more; `rollgate plan configure --set template=FILE` shows what would change.";
 
 const UPGRADE_HELP: &str = "\
 Parameters:
@@ -145,6 +166,15 @@ pub async fn upgrade(args: Upgrade) -> Result<Code, Error> {
     roll(&args.roll, playbook, &with_parameters("upgrade".into(), &args.parameters)).await
 }
 
+/// Puts a configuration in place.
+///
+/// # Errors
+/// As [`restart`], and files that can't be read or filled in.
+pub async fn configure_all(args: Configure) -> Result<Code, Error> {
+    let playbook = args.parameters.playbook(Some(Path::new("configure")))?;
+    roll(&args.roll, playbook, &with_parameters("configure".into(), &args.parameters)).await
+}
+
 /// A verb as it would have to be typed again.
 fn with_parameters(verb: String, parameters: &Parameters) -> String {
     let set = parameters.set.iter().map(|(name, value)| format!(" --set {}", shell_word(&format!("{name}={value}"))));
@@ -233,7 +263,7 @@ impl Job<'_> {
         several: bool,
     ) -> Result<Code, Error> {
         let name = &self.selection.cluster.name;
-        let plan = plan::make(fleet, self.selection, self.playbook, output::note).await;
+        let (plan, contents) = plan::make(fleet, self.selection, self.playbook, output::note).await?;
         if let Some(code) = self.refused(&plan) {
             return Ok(code);
         }
@@ -241,6 +271,7 @@ impl Job<'_> {
             output::note(&plan::text(&plan));
             output::note(&match install::install(&plan.steps) {
                 Some(install) => format!("nothing to do: every server of {name} runs {} already", install.version),
+                None if configure(&plan.steps).is_some() => "nothing to do: every host has these files already".into(),
                 None => "nothing to do: every server runs with what is on its host's disk".into(),
             });
             return Ok(Code::Done);
@@ -269,6 +300,7 @@ impl Job<'_> {
             back: Some(open::back(&self.args.target.inventory, &id)),
             status: self.args.target.command("status", name, several),
             ask: ask_on_terminal(),
+            contents,
         };
         let code = carry_out(fleet, run, recorder, &self.state.run(&id)).await?;
         if code == Code::Halted {

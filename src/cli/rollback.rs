@@ -1,6 +1,7 @@
-//! `rollback`: put back the programs that an upgrade replaced, one server at a time; after a halt by the playbook's own wish, too.
+//! `rollback`: put back what an upgrade or a configure replaced, one server at a time; after a halt by the playbook's own wish, too.
 
 use std::{
+    collections::BTreeMap,
     hash::{BuildHasher, RandomState},
     path::PathBuf,
 };
@@ -23,6 +24,7 @@ use crate::{
         inventory::{Cluster, Selection},
     },
     core::{
+        configure,
         event::{Envelope, Event},
         install::{self, KeptProgram, PutBack},
         lock::Claim,
@@ -32,13 +34,13 @@ use crate::{
     fleet::{Fleet, live::Live},
     journal::{FILE_NAME, Journal, StateDir, read, run_id, summary},
     mirror::Mirror,
-    run::{Recorder, Run},
+    run::{Recorder, Run, configure::Contents},
 };
 
 /// Arguments of `rollback`.
 #[derive(Debug, Args)]
 pub struct Rollback {
-    /// The run whose programs are replaced (`rollgate history`).
+    /// The run that replaced it (`rollgate history`).
     #[arg(value_name = "RUN")]
     run: String,
     /// Also on the servers that it has done; by default only on the one that was left in its turn.
@@ -129,7 +131,7 @@ impl Asked<'_> {
 }
 
 /// What a run that halted asks for by `on_failure: rollback`: the program of the server that failed is put back, with the lock in
-/// hand. Whatever becomes of it, the upgrade has halted.
+/// hand. Whatever becomes of it, the roll has halted.
 ///
 /// # Errors
 /// A journal can't be read or written.
@@ -146,7 +148,10 @@ pub(super) async fn after_halt(
     let Some(plan) = progress.plan.clone() else { return Ok(()) };
     let of_server =
         matches!(events.last().map(|last| &last.event), Some(Event::Halted { halt }) if halt.cause.is_of_the_server());
-    if plan.policy.on_failure != AfterFailure::Rollback || !of_server || chosen(&events, &progress, false).is_empty() {
+    if plan.policy.on_failure != AfterFailure::Rollback
+        || !of_server
+        || Kept::chosen(&events, &progress, false).is_empty()
+    {
         return Ok(());
     }
     let cluster = open::cluster(inventory, &plan.cluster)?;
@@ -155,18 +160,44 @@ pub(super) async fn after_halt(
     let back = Back { fleet, inventory, cluster, state, mirror, old, id, allow, output, yes: true };
     output::note("\non_failure: rollback");
     match back.carry_out(&events, &progress, false).await? {
-        Code::Done => output::note("the upgrade has halted; the server that failed runs its old program again"),
-        _ => output::note("the upgrade has halted, and the old program is not back: see above"),
+        Code::Done => output::note("the roll has halted; the server that failed runs again with what it had"),
+        _ => output::note("the roll has halted, and what was replaced is not back: see above"),
     }
     Ok(())
 }
 
-/// The programs to put back, by host.
-fn chosen(events: &[Envelope], progress: &Progress, all: bool) -> std::collections::BTreeMap<String, KeptProgram> {
-    let mut kept = install::replaced(events);
-    let left = progress.turn.as_ref().map(|turn| turn.host.clone());
-    kept.retain(|host, _| all || Some(host) == left.as_ref());
-    kept
+/// What a run has replaced and kept, by host.
+struct Kept {
+    programs: BTreeMap<String, KeptProgram>,
+    files: BTreeMap<String, Vec<String>>,
+}
+
+impl Kept {
+    fn of(events: &[Envelope]) -> Self {
+        Self { programs: install::replaced(events), files: configure::placed(events) }
+    }
+
+    /// What is to be put back.
+    fn chosen(events: &[Envelope], progress: &Progress, all: bool) -> Self {
+        let Self { mut programs, mut files } = Self::of(events);
+        let left = progress.turn.as_ref().map(|turn| turn.host.clone());
+        let is_meant = |host: &String| all || Some(host) == left.as_ref();
+        programs.retain(|host, _| is_meant(host));
+        files.retain(|host, _| is_meant(host));
+        Self { programs, files }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.programs.is_empty() && self.files.is_empty()
+    }
+
+    fn has(&self, host: &String) -> bool {
+        self.programs.contains_key(host) || self.files.contains_key(host)
+    }
+
+    fn hosts(&self) -> impl Iterator<Item = &String> {
+        self.programs.keys().chain(self.files.keys())
+    }
 }
 
 struct Back<'a> {
@@ -184,27 +215,28 @@ struct Back<'a> {
 
 impl Back<'_> {
     async fn carry_out(&self, events: &[Envelope], progress: &Progress, all: bool) -> Result<Code, Error> {
-        let kept = chosen(events, progress, all);
+        let kept = Kept::chosen(events, progress, all);
         if kept.is_empty() {
-            let text = format!("run {} left no server in its turn with another program", self.old);
-            let hint = if install::replaced(events).is_empty() {
-                "it replaced none"
+            let text = format!("run {} left no server in its turn with something of it replaced", self.old);
+            let hint = if Kept::of(events).is_empty() {
+                "it replaced nothing"
             } else {
                 "--all puts back all that it replaced"
             };
             return Err(Error::plain(Code::Usage, text).hint(hint));
         }
         let roll: Vec<String> =
-            self.cluster.hosts.iter().map(|host| host.name.clone()).filter(|host| kept.contains_key(host)).collect();
-        if let Some(gone) = kept.keys().find(|host| !roll.contains(host)) {
+            self.cluster.hosts.iter().map(|host| host.name.clone()).filter(|host| kept.has(host)).collect();
+        if let Some(gone) = kept.hosts().find(|host| !roll.contains(host)) {
             return Err(Error::plain(Code::Usage, format!("{gone} is not in the inventory any more")));
         }
         let steps = progress.plan.as_ref().map(|plan| plan.steps.clone()).unwrap_or_default();
         let policy = Policy { allow: self.allow.clone(), ..Policy::default() };
-        let steps =
-            install::put_back_steps(&steps, PutBack { run: self.old.to_owned(), kept, deadline: install::BACK_WITHIN });
+        let Kept { programs, files } = kept;
+        let back = PutBack { run: self.old.to_owned(), kept: programs, files, deadline: install::BACK_WITHIN };
+        let steps = install::put_back_steps(&steps, back);
         let selection = Selection { cluster: self.cluster.clone(), roll };
-        let plan = plan::of(self.fleet, &selection, "rollback", policy, steps, output::note).await;
+        let plan = plan::of(self.fleet, &selection, "rollback", policy, (steps, None), output::note).await;
         let verdict = plan::verdict(&plan);
         if verdict != Code::Done {
             output::note(&plan::text(&plan));
@@ -235,6 +267,7 @@ impl Back<'_> {
             again: format!("rollgate rollback -i {inventory} {}", self.old),
             go_on: open::go_on(&self.inventory.path, &self.id),
             back: None,
+            contents: Contents::new(),
             status: format!("rollgate status -i {inventory} --cluster {}", shell_word(name)),
             ask: roll::ask_on_terminal(),
             plan: plan.clone(),

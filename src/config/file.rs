@@ -2,13 +2,16 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use minijinja::{Environment, UndefinedBehavior, Value};
+use minijinja::{Environment, UndefinedBehavior, Value, value::ValueKind};
 
 use super::{
     error::{ConfigErrors, Mistake},
     suggest,
     yaml::{Span, shorten},
 };
+
+/// What is known of every host, beside its own variables.
+pub const FACTS: [&str; 4] = ["host", "server", "cluster", "zone"];
 
 /// Puts a host's variables into the text of a template, which stands at `path`. Names that are nobody's are mistakes, also where
 /// the host would not come by them.
@@ -20,19 +23,36 @@ pub fn render(path: &Path, text: &str, variables: &BTreeMap<String, String>) -> 
     let mut environment = Environment::empty();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_debug(true);
+    // Truth values as nats-server and YAML write them.
+    environment.set_formatter(|out, state, value| match value.kind() {
+        ValueKind::Bool if value.is_true() => out.write_str("true").map_err(minijinja::Error::from),
+        ValueKind::Bool => out.write_str("false").map_err(minijinja::Error::from),
+        _ => minijinja::escape_formatter(out, state, value),
+    });
     let template = environment.template_from_str(text).map_err(|error| mistaken(vec![malformed(text, &error)]))?;
     let mut unknown: Vec<String> = template.undeclared_variables(false).into_iter().collect();
     unknown.retain(|name| !variables.contains_key(name));
     if !unknown.is_empty() {
         return Err(mistaken(unknown.iter().map(|name| undefined(text, name, variables)).collect()));
     }
-    let rendered = template.render(Value::from(variables.clone()));
+    let values: BTreeMap<String, Value> = variables.iter().map(|(name, text)| (name.clone(), value(text))).collect();
+    let rendered = template.render(Value::from(values));
     let mut rendered = rendered.map_err(|error| mistaken(vec![malformed(text, &error)]))?;
     // The last newline of a template is left out, as in Jinja; in a file it is meant.
     if text.ends_with('\n') && !rendered.ends_with('\n') {
         rendered.push('\n');
     }
     Ok(rendered)
+}
+
+/// A number or a truth value where the text is one, so that `{% if tls %}` means what it says.
+fn value(text: &str) -> Value {
+    match (text, text.parse::<i64>()) {
+        ("true", _) => Value::from(true),
+        ("false", _) => Value::from(false),
+        (_, Ok(number)) if number.to_string() == text => Value::from(number),
+        _ => Value::from(text),
+    }
 }
 
 fn undefined(text: &str, name: &str, variables: &BTreeMap<String, String>) -> Mistake {
@@ -92,7 +112,8 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: Result<&str, &[(usize, usize, &str)]>) {
-        let variables = BTreeMap::from([("port".to_owned(), "4222".to_owned()), ("zone".to_owned(), "a".to_owned())]);
+        let variables = [("port", "4222"), ("zone", "a"), ("tls", "false"), ("code", "007")];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         match (render("nats.conf.j2".as_ref(), text, &variables), expected) {
             (Ok(found), Ok(expected)) => assert_eq!(found, expected),
             (Err(errors), Err(expected)) => {
@@ -112,6 +133,10 @@ mod tests {
         check("port: {{ port }}\n", Ok("port: 4222\n"));
         check("{% if zone == 'a' %}tags: [{{ zone }}]{% endif %}\n", Ok("tags: [a]\n"));
         check("cluster { name: c }\n", Ok("cluster { name: c }\n"));
+        check(
+            "{% if tls %}tls{% endif %}{% if port > 4000 %}high{% endif %} {{ code }} {{ tls }}",
+            Ok("high 007 false"),
+        );
     }
 
     #[test]

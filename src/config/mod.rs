@@ -14,6 +14,7 @@ mod check;
 pub mod duration;
 mod error;
 pub mod file;
+pub mod files;
 pub mod inventory;
 pub mod playbook;
 mod render;

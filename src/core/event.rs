@@ -82,6 +82,26 @@ pub enum Event {
         /// What it has.
         staged: Staged,
     },
+    /// A host has the files that its turn will put in place, and its server would take them.
+    FilesStaged {
+        /// The host.
+        host: String,
+        /// Their places.
+        files: Vec<String>,
+    },
+    /// A server would not take its files: what stood in their places is put back, and the roll halts.
+    FilesBack {
+        /// The host.
+        host: String,
+        /// The step in which the server refused.
+        step: String,
+        /// Their places.
+        files: Vec<String>,
+        /// The id under which the host records what is done, with a number for each file.
+        change: String,
+        /// What it has against them.
+        why: String,
+    },
     /// The next turn waits, because its restart is not safe yet.
     SafetyWaiting {
         /// The host whose turn it will be.
@@ -286,6 +306,8 @@ impl Event {
             Self::Resumed { .. } => "resumed",
             Self::Settled { .. } => "settled",
             Self::Staged { .. } => "staged",
+            Self::FilesStaged { .. } => "files-staged",
+            Self::FilesBack { .. } => "files-back",
             Self::SafetyWaiting { .. } => "safety-waiting",
             Self::TurnStarted { .. } => "turn-started",
             Self::StepStarted { .. } => "step-started",
@@ -374,6 +396,14 @@ mod tests {
                     sha256: Some("d1".into()),
                     before: Some("2.14.6".into()),
                 },
+            },
+            Event::FilesStaged { host: host(), files: vec!["/etc/nats/nats-server.conf".into()] },
+            Event::FilesBack {
+                host: host(),
+                step: step("reload"),
+                files: vec!["/etc/nats/nats-server.conf".into()],
+                change: "r1-n2-files-back-0".into(),
+                why: "it can't take a change of Port by a reload".into(),
             },
             Event::SafetyWaiting { host: host(), objections: vec![Objection::DifferentClusters { clusters }] },
             Event::TurnStarted {

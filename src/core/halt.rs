@@ -2,12 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use super::serving::Serving;
 use super::{
     diagnosis::Diagnosis,
     gate::Waiting,
     own_step::When,
     safety::Objection,
-    view::{Failure, ServerView, View},
+    view::{Failure, ServerView},
 };
 
 /// Why a roll halted.
@@ -140,6 +141,18 @@ pub enum Cause {
         /// The setting in nats-server's words; what it says of its values is left out.
         setting: String,
     },
+    /// The server would not take the files that were put in place by a reload. What stood there before is back, and it goes on
+    /// as it was.
+    FilesRefused {
+        /// What it has against them.
+        why: String,
+    },
+    /// The server came back and does not run with the files that were put in place: its host was rebooted before they were, or
+    /// somebody started it.
+    FilesNotTaken {
+        /// What it does not run with.
+        different: Vec<String>,
+    },
     /// The server was told to reload, and what it does is not what is on disk.
     NotReloaded {
         /// What was not seen.
@@ -209,6 +222,8 @@ impl Cause {
             Self::ReloadRefused { .. } => "reload-refused",
             Self::NotReloadable { .. } => "not-reloadable",
             Self::NotReloaded { .. } => "not-reloaded",
+            Self::FilesRefused { .. } => "files-refused",
+            Self::FilesNotTaken { .. } => "files-not-taken",
             Self::NotPassed { .. } => "not-passed",
             Self::NotProven { .. } => "not-proven",
             Self::OtherVersion { .. } => "other-version",
@@ -223,7 +238,12 @@ impl Cause {
     pub fn is_the_operators(&self) -> bool {
         matches!(
             self,
-            Self::Unusable { .. } | Self::ReloadRefused { .. } | Self::NotReloadable { .. } | Self::NotReloaded { .. }
+            Self::Unusable { .. }
+                | Self::ReloadRefused { .. }
+                | Self::NotReloadable { .. }
+                | Self::NotReloaded { .. }
+                | Self::FilesRefused { .. }
+                | Self::FilesNotTaken { .. }
         ) || matches!(self, Self::OwnStepFailed { .. } | Self::HookFailed { .. } | Self::NobodyToAsk { .. })
     }
 
@@ -250,7 +270,7 @@ impl Cause {
                 "see why the step failed, and mend that: what it has done already, it may do again on `resume`".into()
             }
             Self::NotProven { .. } => {
-                "give every host a file that runs there, or take those hosts out of the roll".into()
+                "give every host what does there, or take those hosts out of the roll".into()
             }
             Self::Unusable { .. } | Self::ReloadRefused { .. } => {
                 format!("mend the configuration or the certificates on {host}, or bring the old ones back")
@@ -258,6 +278,12 @@ impl Cause {
             Self::NotReloadable { .. } => format!(
                 "restart it, which takes the change: the file on {host} stays as it is (rollgate restart --host {host})"
             ),
+            Self::FilesRefused { .. } => {
+                "mend the files and configure anew (--close-unfinished), or have servers restarted for them: --set how=restart".into()
+            }
+            Self::FilesNotTaken { .. } => {
+                format!("restart the service of {host} by hand: its files are in place, and were not when it started")
+            }
             Self::NotReloaded { .. } => {
                 format!("a restart takes what a reload does not (rollgate restart --host {host})")
             }
@@ -325,6 +351,12 @@ impl Cause {
                 format!("{host} can't take a change of {setting} by a reload, and goes on with what it had")
             }
             Self::NotReloaded { missing } => format!("{host} was told to reload, and has not: {}", first(missing)),
+            Self::FilesRefused { why } => {
+                format!("{host} would not take its new files, and has its old ones back: {why}")
+            }
+            Self::FilesNotTaken { different } => {
+                format!("{host} is back, and does not run with its new files: {}", first(different))
+            }
             Self::NotPassed { hosts, of } => {
                 format!("{} of {of} servers did not pass: {}", hosts.len(), hosts.join(", "))
             }
@@ -361,59 +393,6 @@ fn first(all: &[String]) -> &str {
 fn failed(waiting: &[Waiting]) -> String {
     let names: Vec<_> = waiting.iter().map(|waiting| waiting.condition.name()).collect();
     if names.is_empty() { "good looks, but not enough in a row".into() } else { names.join(", ") }
-}
-
-/// What the rest of the cluster does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Serving {
-    /// Hosts whose server is healthy.
-    pub healthy: Vec<String>,
-    /// Hosts whose server is not, or is not known to be.
-    pub not_healthy: Vec<String>,
-    /// The meta leader that the healthy servers name.
-    pub meta_leader: Option<String>,
-    /// Whether the healthy servers are a majority of the meta group; none without clustered JetStream.
-    pub meta_quorum: Option<bool>,
-}
-
-impl Serving {
-    /// What `view` says of the cluster.
-    pub fn of(view: &View) -> Self {
-        let names = |healthy: bool| {
-            view.servers.iter().filter(move |s| s.healthy() == healthy).map(|s| s.host.clone()).collect::<Vec<_>>()
-        };
-        let healthy = names(true);
-        let metas: Vec<_> = view
-            .servers
-            .iter()
-            .filter(|server| server.healthy())
-            .filter_map(|server| server.varz.as_ref().ok()?.meta.as_ref())
-            .collect();
-        let size = metas.iter().map(|meta| meta.size).max();
-        let quorum = size.map(|size| metas.len() > usize::try_from(size / 2).unwrap_or(usize::MAX));
-        Self {
-            not_healthy: names(false),
-            meta_leader: metas.iter().find_map(|meta| meta.leader.clone()),
-            meta_quorum: quorum,
-            healthy,
-        }
-    }
-}
-
-impl std::fmt::Display for Serving {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let all = self.healthy.len() + self.not_healthy.len();
-        write!(f, "{} of {all} servers are healthy", self.healthy.len())?;
-        if !self.healthy.is_empty() {
-            write!(f, " ({})", self.healthy.join(", "))?;
-        }
-        match (self.meta_quorum, &self.meta_leader) {
-            (Some(true), Some(leader)) => write!(f, "; JetStream has its meta quorum, led by {leader}"),
-            (Some(true), None) => f.write_str("; JetStream has a meta quorum but no leader"),
-            (Some(false), _) => f.write_str("; JetStream has NO meta quorum"),
-            (None, _) => Ok(()),
-        }
-    }
 }
 
 /// A halt, whole.
@@ -462,35 +441,5 @@ pub fn health_words(server: &ServerView) -> String {
     match (&server.varz, &server.health) {
         (_, Ok(health)) => health.summary(),
         (_, Err(failure)) => failure.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::testing::*;
-
-    fn check(view: &View, expected: &str) {
-        assert_eq!(Serving::of(view).to_string(), expected);
-    }
-
-    #[test]
-    fn serving_counts_the_meta_group() {
-        let mut view = cluster(&["n1", "n2", "n3"]);
-        view.servers[1].health = Ok(healthz_error(503, "down"));
-        check(&view, "2 of 3 servers are healthy (n1, n3); JetStream has its meta quorum, led by n3");
-        view.servers[0].health = Ok(healthz_error(503, "down"));
-        check(&view, "1 of 3 servers are healthy (n3); JetStream has NO meta quorum");
-    }
-
-    #[test]
-    fn without_jetstream_there_is_no_quorum_to_have() {
-        let mut view = cluster(&["n1", "n2"]);
-        for server in &mut view.servers {
-            if let Ok(varz) = &mut server.varz {
-                varz.meta = None;
-            }
-        }
-        check(&view, "2 of 2 servers are healthy (n1, n2)");
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod assets;
 pub mod conf;
+pub mod configure;
 pub mod diagnosis;
 pub mod difference;
 pub mod drain;
@@ -22,6 +23,7 @@ pub mod progress;
 pub mod reload;
 pub mod safety;
 pub mod scrub;
+pub mod serving;
 pub mod settle;
 #[cfg(test)]
 pub(crate) mod testing;

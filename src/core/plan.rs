@@ -1,9 +1,12 @@
 //! The plan: a value that `plan` prints, the run executes and the journal keeps.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
     assets::{Assets, Kind},
+    configure::{self, Change, HostFiles},
     difference::Difference,
     order::{self, Why},
     playbook::{Hooks, OnlyIf, Policy, Step},
@@ -29,9 +32,12 @@ pub struct Plan {
     pub turns: Vec<Turn>,
     /// Hosts of the cluster that are observed but not rolled.
     pub bystanders: Vec<String>,
-    /// Those of them that would have been rolled, if something on them had changed (`only_if`).
+    /// Those of them that would have been rolled, if something on them had changed (`only_if`), or were to change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unchanged: Vec<String>,
+    /// What changes in files that are put in place, without secrets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
     /// Whether the inventory names a system account, without which a drain does nothing.
     #[serde(default)]
     pub system_account: bool,
@@ -42,6 +48,19 @@ impl Plan {
     pub fn turns_allowed(&self) -> usize {
         let allowed = self.policy.stop_after.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
         allowed.min(self.turns.len())
+    }
+
+    /// The files that a host gets.
+    pub fn files_of(&self, host: &str) -> Option<&HostFiles> {
+        self.turns.iter().find(|turn| turn.host == host)?.files.as_ref()
+    }
+
+    /// The steps that a host goes through.
+    pub fn steps_of(&self, host: &str) -> Vec<Step> {
+        match self.files_of(host) {
+            Some(files) => configure::steps_by(files.way, &self.steps),
+            None => self.steps.clone(),
+        }
     }
 
     /// Whether it changes nothing: then nothing speaks against it, and a server that fails does not hold up the others.
@@ -104,6 +123,9 @@ pub struct Turn {
     /// How it differs from what is on its host's disk; only where that decides whether it gets a turn.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<Difference>,
+    /// The files that it gets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<HostFiles>,
     /// Why it has this place in the order.
     pub why: Vec<Why>,
     /// What speaks against its restart, as things were when the plan was made.
@@ -188,17 +210,31 @@ impl Effect {
 /// Objections are those that hold now. A server that is unready and goes first is expected to be mended by its own
 /// turn, so the turns after it are judged as if it were healthy: they are judged again on fresh facts anyway.
 pub fn plan(view: &View, hosts: &[String], playbook: &str, policy: Policy, steps: Vec<Step>) -> Plan {
+    with_files(view, hosts, playbook, policy, steps, &BTreeMap::new())
+}
+
+/// The same with the files that hosts get.
+pub fn with_files(
+    view: &View,
+    hosts: &[String],
+    playbook: &str,
+    policy: Policy,
+    steps: Vec<Step>,
+    files: &BTreeMap<String, HostFiles>,
+) -> Plan {
     let (hosts, unchanged) = changed(view, hosts, &policy);
     let hosts = &hosts[..];
     let mut turns = turns(view, hosts);
     if policy.only_if.is_some() {
         turns.iter_mut().for_each(|turn| turn.differences = differences(view, &turn.host));
     }
+    turns.iter_mut().for_each(|turn| turn.files = files.get(&turn.host).cloned());
     order::sort(&mut turns, &policy.order, view);
     let mended: Vec<String> = turns.iter().filter(|turn| turn.unready).map(|turn| turn.host.clone()).collect();
     for (place, turn) in turns.iter_mut().enumerate() {
         let after_mended = place > 0 && !mended.is_empty();
         let earlier = |host: &str| mended.iter().position(|other| other == host).is_some_and(|index| index < place);
+        let steps = turn.files.as_ref().map_or_else(|| steps.clone(), |of| configure::steps_by(of.way, &steps));
         let candidate = Candidate::of(turn, &steps, view);
         let warnings = safety::warnings(view, &candidate);
         let found = safety::unsafe_to_restart(view, &candidate, view.at)
@@ -226,6 +262,7 @@ pub fn plan(view: &View, hosts: &[String], playbook: &str, policy: Policy, steps
         playbook: playbook.into(),
         bystanders: bystanders.cloned().collect(),
         unchanged,
+        changes: Vec::new(),
         system_account: view.system_account.is_some(),
         policy,
         steps,
@@ -272,6 +309,7 @@ pub(crate) fn turns(view: &View, hosts: &[String]) -> Vec<Turn> {
             leafnodes: varz.map(|varz| varz.leafnodes),
             effect: view.assets.as_ref().map(|assets| Effect::of(assets, &server.server_name)),
             differences: Vec::new(),
+            files: None,
             why: Vec::new(),
             objections: Vec::new(),
             consented: Vec::new(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    configure::Configure,
     install::{Install, PutBack},
     millis, own_step,
 };
@@ -82,7 +83,9 @@ pub enum Step {
     Stop(Stop),
     /// Put another program in place.
     Install(Install),
-    /// Put back the program that a run replaced.
+    /// Put files in place: the configuration and what belongs to it.
+    Configure(Configure),
+    /// Put back what a run replaced.
     PutBack(PutBack),
     /// Start it through its service manager.
     Start(Start),
@@ -130,7 +133,7 @@ impl Step {
 
     /// Whether it does something to a host that a server which is started without it would miss.
     pub fn acts_while_down(&self) -> bool {
-        matches!(self, Self::Run(_) | Self::File(_) | Self::Install(_) | Self::PutBack(_))
+        matches!(self, Self::Run(_) | Self::File(_) | Self::Install(_) | Self::Configure(_) | Self::PutBack(_))
     }
 
     /// Whether it is done on the server's host, by a change that is recorded there.
@@ -145,6 +148,7 @@ impl Step {
             Self::Drain(_) => "drain",
             Self::Stop(_) => "stop",
             Self::Install(_) => "install",
+            Self::Configure(_) => "configure",
             Self::PutBack(_) => "put-back",
             Self::Start(_) => "start",
             Self::Reboot(_) => "reboot",

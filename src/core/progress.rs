@@ -1,7 +1,10 @@
 //! The state of a run: a fold of its events. The live run, the terminal, `resume`, `history` and `show` use this one
 //! function, so they can't disagree about where a roll stands.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     assets::Assets,
@@ -42,6 +45,8 @@ pub struct Progress {
     pub own: BTreeMap<String, BTreeMap<String, OwnCommand>>,
     /// What is staged, by host.
     pub staged: AllStaged,
+    /// Hosts that have the files that they will get.
+    pub files_staged: BTreeSet<String>,
     /// The step under way that belongs to no turn, with its host.
     pub hook: Option<(String, String)>,
     /// How often the run was resumed.
@@ -154,6 +159,10 @@ impl Progress {
             Event::Staged { host, staged } => {
                 self.staged.insert(host.clone(), staged.clone());
             }
+            Event::FilesStaged { host, .. } => {
+                self.files_staged.insert(host.clone());
+            }
+            Event::FilesBack { .. } => {}
             Event::SafetyWaiting { objections, .. } => self.objections.clone_from(objections),
             Event::TurnStarted { host, number, baseline, before, .. } => {
                 self.objections.clear();
@@ -301,7 +310,9 @@ impl Progress {
         let legal = match event {
             Event::RunStarted { .. } => when == "before the run",
             // A controller that goes on stages what is left before it settles the turn under way.
-            Event::Staged { .. } => matches!(when, "between turns" | "before its turn is settled"),
+            Event::Staged { .. } | Event::FilesStaged { .. } => {
+                matches!(when, "between turns" | "before its turn is settled")
+            }
             Event::TurnStarted { .. } | Event::Paused { .. } => when == "between turns",
             Event::SafetyWaiting { host, .. } => {
                 when == "between turns" || (matches!(when, "between steps" | "in a step") && self.active(host))
@@ -309,6 +320,7 @@ impl Progress {
             Event::StepStarted { host, .. } => when == "between steps" && self.active(host),
             Event::ApprovalAwaited { host, step, .. } if self.in_hook(host, step) => true,
             Event::Looked { host, step, .. }
+            | Event::FilesBack { host, step, .. }
             | Event::OwnStep { host, step, .. }
             | Event::ApprovalAwaited { host, step, .. }
             | Event::StepFinished { host, step, .. } => {

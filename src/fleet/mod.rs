@@ -14,7 +14,7 @@ use crate::core::{
     diagnosis::evidence::Archive,
     drain::{Attached, StepDown},
     gate::{Look, Measure},
-    install::{Kept, Placement, StandIn},
+    install::{Kept, Placement, StandIn, sha256},
     listeners::{Listener, Shown},
     lock::{Claim, HostLock, LockRefusal},
     own_step::Place,
@@ -150,12 +150,36 @@ pub trait Fleet: Send + Sync {
     /// known. What can't be gathered is a failure in the archive; the call itself can't fail.
     fn collect(&self, host: &str, since: Option<Timestamp>, timeout: Duration) -> impl Future<Output = Archive> + Send;
 
-    /// The same with a file of a run in the place of one of the server's own: it stands beside that one, with its owner and
-    /// mode, for as long as this takes.
-    fn prove(&self, host: &str, with: &StandIn, timeout: Duration) -> impl Future<Output = Archive> + Send;
+    /// The same with files of a run in the places of some of the server's own: each stands beside the one that it stands in for,
+    /// with the owner and mode that it will have, for as long as this takes.
+    fn prove(&self, host: &str, with: &[StandIn], timeout: Duration) -> impl Future<Output = Archive> + Send;
+
+    /// A digest of every line of a file on the host, each made with `key` ([`keyed`]): who does not know the key learns nothing of
+    /// the lines.
+    ///
+    /// # Errors
+    /// There is no such file, it has too many lines, or it can't be read.
+    fn lines(
+        &self,
+        host: &str,
+        path: &str,
+        key: &str,
+        timeout: Duration,
+    ) -> impl Future<Output = Seen<Vec<String>>> + Send;
+
+    /// A configuration file's lines without what is secret in them, by the rules of what is gathered on hosts.
+    ///
+    /// # Errors
+    /// It could not be read as a configuration; nothing is shown then.
+    fn redacted(&self, content: &[u8]) -> impl Future<Output = Seen<Vec<String>>> + Send;
 
     /// How far a server is that recovers its store; empty where nothing can be seen.
     fn recovery(&self, host: &str, timeout: Duration) -> impl Future<Output = Vec<Measure>> + Send;
+}
+
+/// A line's digest, as hosts make it (`printf '%s\n%s' KEY LINE | sha256sum`).
+pub fn keyed(key: &str, line: &[u8]) -> String {
+    sha256(&[key.as_bytes(), b"\n", line].concat())
 }
 
 /// A command of the operator's.

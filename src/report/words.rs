@@ -53,6 +53,10 @@ pub fn line(event: &Event) -> Option<(Tone, String, String)> {
             };
             say(Tone::Plain, host, text)
         }
+        Event::FilesStaged { host, files } => say(Tone::Plain, host, format!("staged and tried: {}", files.join(", "))),
+        Event::FilesBack { host, files, why, .. } => {
+            say(Tone::Wait, host, format!("{why}; back to what stood at {}", files.join(", ")))
+        }
         Event::SafetyWaiting { host, objections } => {
             say(Tone::Wait, host, format!("not safe yet: {}", objections_text(objections)))
         }
@@ -90,7 +94,7 @@ pub fn line(event: &Event) -> Option<(Tone, String, String)> {
                 say(Tone::Plain, host, format!("drained in {}: {note}", span(*took_ms)))
             }
             "stop" => say(Tone::Plain, host, format!("stopped in {}", span(*took_ms))),
-            "install" => {
+            "install" | "configure" => {
                 say(Tone::Plain, host, format!("put in place in {}{}", span(*took_ms), noted(note.as_deref())))
             }
             "put-back" => say(Tone::Plain, host, format!("put back in {}{}", span(*took_ms), noted(note.as_deref()))),

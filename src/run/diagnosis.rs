@@ -111,12 +111,12 @@ async fn evidence<F: Fleet>(fleet: &F, host: &str, since: Option<Timestamp>) -> 
 }
 
 /// Observes the cluster, and whether the servers of `hosts` could start again with the configuration, program, files and
-/// ports that they would meet now, and whether those are what they run with; with the program of `stand_in` where that will be
-/// another one. Nothing is touched.
-pub async fn observe<F: Fleet>(fleet: &F, hosts: &[String], stand_in: impl Fn(&str) -> Option<StandIn>) -> View {
+/// ports that they would meet now, and whether those are what they run with; with the files of `stand_ins` where those will be
+/// others. Nothing is touched.
+pub async fn observe<F: Fleet>(fleet: &F, hosts: &[String], stand_ins: impl Fn(&str) -> Vec<StandIn>) -> View {
     let context = Context { purpose: Purpose::Preflight, ..Context::default() };
     let (archives, mut view) =
-        tokio::join!(collect(fleet, hosts, PREFLIGHT_TIMEOUT, stand_in), fleet.observe_assets(hosts, OBSERVE_TIMEOUT));
+        tokio::join!(collect(fleet, hosts, PREFLIGHT_TIMEOUT, stand_ins), fleet.observe_assets(hosts, OBSERVE_TIMEOUT));
     let judge = |archive: Archive| {
         let diagnosis = diagnose(&archive, &context);
         let unknown = diagnosis.unknown.or(not_beside(&archive));
@@ -144,7 +144,7 @@ pub struct Looked {
 /// Looks at hosts as they are now, in parallel: what is wrong with each, and the cluster around them.
 pub async fn look<F: Fleet>(fleet: &F, hosts: &[String], context: &Context) -> (View, Vec<Looked>) {
     let (archives, view) =
-        tokio::join!(collect(fleet, hosts, EVIDENCE_TIMEOUT, |_| None), fleet.observe(&[], OBSERVE_TIMEOUT));
+        tokio::join!(collect(fleet, hosts, EVIDENCE_TIMEOUT, |_| Vec::new()), fleet.observe(&[], OBSERVE_TIMEOUT));
     let looked = judged(archives, &view).map(|archive| Looked { diagnosis: diagnose(&archive, context), archive });
     let looked = looked.collect();
     (view, looked)
@@ -154,17 +154,14 @@ async fn collect<F: Fleet>(
     fleet: &F,
     hosts: &[String],
     limit: Duration,
-    stand_in: impl Fn(&str) -> Option<StandIn>,
+    stand_ins: impl Fn(&str) -> Vec<StandIn>,
 ) -> Vec<Archive> {
     let collecting = hosts.iter().map(|host| {
-        let with = stand_in(host);
+        let with = stand_ins(host);
         async move {
             // Never closed, and were it so, too many at once do no harm.
             let _permit = LOOKING.acquire().await;
-            match with {
-                Some(with) => fleet.prove(host, &with, limit).await,
-                None => fleet.collect(host, None, limit).await,
-            }
+            if with.is_empty() { fleet.collect(host, None, limit).await } else { fleet.prove(host, &with, limit).await }
         }
     });
     join_all(collecting).await

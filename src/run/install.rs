@@ -87,6 +87,11 @@ pub(super) async fn put_back<F: Fleet>(
     step: &PutBack,
     id: String,
 ) -> Result<Option<String>, Stop> {
+    let files = step.files.get(&passage.host).cloned().unwrap_or_default();
+    for (number, to) in files.into_iter().enumerate() {
+        let action = Action::PutBack(Kept { run: step.run.clone(), to });
+        carry_out(roller, passage, "put-back", format!("{id}-{number}"), action, step.deadline).await?;
+    }
     let Some(kept) = step.kept.get(&passage.host).cloned() else { return Ok(None) };
     let action = Action::PutBack(Kept { run: step.run.clone(), to: kept.to });
     carry_out(roller, passage, "put-back", id, action, step.deadline).await?;
@@ -94,7 +99,7 @@ pub(super) async fn put_back<F: Fleet>(
 }
 
 /// Carries out a change that may be done again.
-async fn carry_out<F: Fleet>(
+pub(super) async fn carry_out<F: Fleet>(
     roller: &mut Roller<'_, F>,
     passage: &mut Passage,
     step: &str,

@@ -4,6 +4,7 @@
 
 pub mod approval;
 mod certificates;
+pub mod configure;
 pub mod diagnosis;
 mod doom;
 mod drain;

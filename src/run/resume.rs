@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    OBSERVE_TIMEOUT, install, own_step,
+    OBSERVE_TIMEOUT, configure, install, own_step,
     roll::{Roller, Stop},
     turn::{self, Contact},
 };
@@ -38,17 +38,23 @@ pub struct Resume {
 pub(super) async fn settle<F: Fleet>(roller: &mut Roller<'_, F>, resume: &Resume) -> Result<(), Stop> {
     let Some(mut left) = roller.recorder.progress().turn.clone() else { return Ok(()) };
     left.finished.extend(own_step::done(roller, &left.host));
-    let steps = roller.run.plan.steps.clone();
+    let steps = roller.run.plan.steps_of(&left.host);
     let (standing, facts, restarts, rebooted) = if steps.iter().any(|step| matches!(step, Step::Stop(_))) {
         standing(roller, &left).await?
     } else {
-        (Standing::Untouched, "this playbook stops nothing".into(), None, false)
+        (Standing::Untouched, "its turn stops nothing".into(), None, false)
     };
     if standing == Standing::Back
-        && let Some(missed @ "install") = settle::missed(standing, rebooted, &steps, &left.finished)
-        && install::is_in_place(roller, &left.host).await?
+        && let Some(missed @ ("install" | "configure")) = settle::missed(standing, rebooted, &steps, &left.finished)
     {
-        left.finished.push(missed.to_owned());
+        let host = left.host.clone();
+        let there = match missed {
+            "install" => install::is_in_place(roller, &host).await?,
+            _ => configure::are_in_place(roller, &host).await?,
+        };
+        if there {
+            left.finished.push(missed.to_owned());
+        }
     }
     let (standing, facts) = match settle::missed(standing, rebooted, &steps, &left.finished) {
         Some(step) => (Standing::Untouched, format!("it runs again, and `{step}` was not done; {facts}")),

@@ -8,6 +8,7 @@ use super::{
     OBSERVE_TIMEOUT,
     approval::{Answer, Ask},
     certificates,
+    configure::Contents,
     diagnosis::Before,
     hooks, lock,
     recorder::{RecordError, Recorder},
@@ -21,11 +22,11 @@ use crate::{
         event::Event,
         gate::Baseline,
         halt::{Cause, Halt, Serving},
-        install,
         lock::LockRefusal,
         millis,
         own_step::When,
         plan::{Plan, Turn},
+        playbook::Step,
         view::View,
     },
     fleet::Fleet,
@@ -51,6 +52,8 @@ pub struct Run {
     pub status: String,
     /// How the operator is asked for approval.
     pub ask: Ask,
+    /// What is in the files that the plan puts in place, by their sha256; what was staged before may be missing.
+    pub contents: Contents,
 }
 
 /// How a run ended.
@@ -231,13 +234,15 @@ impl<F: Fleet> Roller<'_, F> {
         };
         let progress = self.recorder.progress();
         let untouched = progress.untouched();
-        let mut next = vec![
-            cause.remedy(host),
-            format!("see that it is back: {}", self.run.status),
+        let mut next = vec![cause.remedy(host)];
+        if matches!(cause, Cause::FilesRefused { .. }) {
+            next.push(format!("to have it asked once more: {}", self.run.go_on));
+        } else {
+            next.push(format!("see that it is back: {}", self.run.status));
             // Also where it is the last one: it has not passed the gate.
-            format!("then go on with: {}", self.run.go_on),
-        ];
-        next.extend(self.back_from_here(host).map(|back| format!("or put its old program back: {back}")));
+            next.push(format!("then go on with: {}", self.run.go_on));
+            next.extend(self.back_from_here(host).map(|back| format!("or put back what was replaced: {back}")));
+        }
         Stop::Halt(Box::new(Halt {
             host: host.to_owned(),
             step: step.to_owned(),
@@ -251,12 +256,13 @@ impl<F: Fleet> Roller<'_, F> {
         }))
     }
 
-    /// How the program of a server that is in its turn is put back, where this run has put one there.
+    /// How the program or the files of a server that is in its turn are put back, where this run has put some there.
     fn back_from_here(&self, host: &str) -> Option<&String> {
-        let replaced = install::install(&self.run.plan.steps).is_some();
         let turn = self.recorder.progress().turn.as_ref().filter(|turn| turn.host == host)?;
-        let begun = turn.step.iter().chain(&turn.finished).any(|step| step == "install");
-        self.run.back.as_ref().filter(|_| replaced && begun)
+        let steps = &self.run.plan.steps;
+        let replaces = |step: &&Step| matches!(step, Step::Install(_) | Step::Configure(_));
+        let begun = |step: &Step| turn.step.iter().chain(&turn.finished).any(|name| name == step.name());
+        self.run.back.as_ref().filter(|_| steps.iter().filter(replaces).any(begun))
     }
 
     /// Nothing was touched: begin again. Else: go on.

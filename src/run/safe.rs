@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     core::{
+        configure,
         event::Event,
         halt::{Cause, Halt, Serving},
         install, millis, order,
@@ -24,12 +25,13 @@ use crate::{
 const SAFETY_INTERVAL: Duration = Duration::from_secs(1);
 
 impl<F: Fleet> Roller<'_, F> {
-    /// The cluster, and whether the server of `host` could start again with the program that it will have.
+    /// The cluster, and whether the server of `host` could start again with the program and the files that it will have.
     async fn observe_candidate(&mut self, host: &str) -> Result<View, Stop> {
         let (fleet, run) = (self.fleet, self.recorder.run().to_owned());
         let (steps, staged) = (self.run.plan.steps.clone(), self.recorder.progress().staged.clone());
-        let stand_in = |host: &str| install::stand_in(&steps, &staged, &run, host);
-        self.attend(diagnosis::observe(fleet, &[host.to_owned()], stand_in)).await
+        let files = configure::stand_ins(&self.run.plan, &run, host);
+        let stand_ins = |host: &str| [install::stand_ins(&steps, &staged, &run, host), files.clone()].concat();
+        self.attend(diagnosis::observe(fleet, &[host.to_owned()], stand_ins)).await
     }
 
     /// The next turn, once its restart is safe, and the view that says so.
@@ -48,7 +50,8 @@ impl<F: Fleet> Roller<'_, F> {
                 // The meta leader moved: the host that goes now has not been inspected yet.
                 view = self.observe_candidate(&turn.host).await?;
             }
-            let candidate = Candidate::of(&turn, &self.run.plan.steps, &view);
+            let steps = self.run.plan.steps_of(&turn.host);
+            let candidate = Candidate::of(&turn, &steps, &view);
             let found = safety::unsafe_to_restart(&view, &candidate, fleet.now());
             let (objections, consented) = safety::consent(found, &self.run.plan.policy.allow);
             if objections.is_empty() {
@@ -72,12 +75,13 @@ impl<F: Fleet> Roller<'_, F> {
     pub(super) async fn still_safe(&mut self, host: &str) -> Result<View, Stop> {
         // A plan made anew may not have the turn under way.
         let unready = self.run.plan.turns.iter().any(|turn| turn.host == host && turn.unready);
+        let steps = self.run.plan.steps_of(host);
         let began = Instant::now();
         let mut reported: Vec<Objection> = Vec::new();
         loop {
             let fleet = self.fleet;
             let view = self.attend(fleet.observe_assets(&[host.to_owned()], super::OBSERVE_TIMEOUT)).await?;
-            let candidate = Candidate::on(host, unready, &self.run.plan.steps, &view);
+            let candidate = Candidate::on(host, unready, &steps, &view);
             let found = safety::unsafe_to_restart(&view, &candidate, fleet.now());
             let (objections, _) = safety::consent(found, &self.run.plan.policy.allow);
             if objections.is_empty() {

@@ -4,7 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use futures_util::{StreamExt, stream};
 
-use super::roll::{Roller, Stop};
+use super::{
+    configure,
+    roll::{Roller, Stop},
+};
 use crate::{
     core::{
         diagnosis::unit::Manager,
@@ -27,6 +30,7 @@ const AT_ONCE: usize = 10;
 /// Stages and tries what the plan puts in place, on every host that has its turn before it. What is wrong with any of them is told
 /// together, and ends the run.
 pub(super) async fn all<F: Fleet>(roller: &mut Roller<'_, F>) -> Result<(), Stop> {
+    configure::stage_all(roller).await?;
     let Some(install) = install::install(&roller.run.plan.steps).cloned() else { return Ok(()) };
     let (fleet, run) = (roller.fleet, roller.recorder.run().to_owned());
     let progress = roller.recorder.progress();
@@ -80,13 +84,8 @@ async fn one<F: Fleet>(
     if !tried {
         return Ok(staged);
     }
-    let with = install::StandIn {
-        run: run.to_owned(),
-        sha256: Some(sha256.clone()),
-        to: staged.to.clone(),
-        role: install::Role::Program,
-    };
-    let archive = fleet.prove(host, &with, TRIED_WITHIN).await;
+    let with = install::StandIn::new(run, Some(sha256.clone()), &staged.to, install::Role::Program);
+    let archive = fleet.prove(host, std::slice::from_ref(&with), TRIED_WITHIN).await;
     let wrong = install::unproven(&archive, &with.beside(), &install.version);
     if wrong.is_empty() { Ok(staged) } else { Err(wrong) }
 }

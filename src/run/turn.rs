@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    drain, gate, install, own_step, reboot, reload,
+    configure, drain, gate, install, own_step, reboot, reload,
     roll::{Roller, Stop},
 };
 use crate::{
@@ -144,11 +144,12 @@ fn passage<F: Fleet>(
     version_before: Option<String>,
     assets: Option<Assets>,
 ) -> Passage {
-    let looks = roller.run.plan.steps.iter().find_map(|step| match step {
+    let steps = roller.run.plan.steps_of(&host);
+    let looks = steps.iter().find_map(|step| match step {
         Step::Gate(gate) => Some(gate.looks),
         _ => None,
     });
-    let stops = roller.run.plan.steps.iter().any(|step| matches!(step, Step::Stop(_)));
+    let stops = steps.iter().any(|step| matches!(step, Step::Stop(_)));
     Passage {
         host,
         server_name: baseline.server_name.clone(),
@@ -176,7 +177,7 @@ fn passage<F: Fleet>(
 /// The steps of a turn that are not finished yet.
 async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finished: &[String]) -> Result<(), Stop> {
     let began = Instant::now();
-    for step in roller.run.plan.steps.clone() {
+    for step in roller.run.plan.steps_of(&passage.host) {
         let first = roller.recorder.progress().done.is_empty();
         if finished.iter().any(|name| name == step.name()) || (matches!(step, Step::Canary(_)) && !first) {
             continue;
@@ -197,7 +198,9 @@ async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finis
             Step::Install(step) if install::command(step).is_some() => {
                 Some(own_step::change_id(roller, &passage.host, "install"))
             }
-            Step::Install(_) | Step::PutBack(_) => Some(install::change_id(roller, &passage.host, step.name())),
+            Step::Install(_) | Step::Configure(_) | Step::PutBack(_) => {
+                Some(install::change_id(roller, &passage.host, step.name()))
+            }
             Step::Reload(reload) => reload::change_id(roller, &passage.host, reload),
             step if step.is_own_on_host() => Some(own_step::change_id(roller, &passage.host, step.name())),
             Step::Reboot(_) => Some(anew(roller, change_id(roller, &passage.host, step.name()))),
@@ -234,24 +237,30 @@ async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finis
                 carry_out(roller, &mut passage, &change, "start").await?;
             }
             (Step::Install(step), Some(id)) => note = install::install(roller, &mut passage, step, id).await?,
+            (Step::Configure(step), Some(id)) => note = configure::place(roller, &mut passage, step, id).await?,
             (Step::PutBack(step), Some(id)) => note = install::put_back(roller, &mut passage, step, id).await?,
             (Step::Reboot(step), Some(id)) => note = reboot::reboot(roller, &mut passage, step, id).await?,
             (Step::Gate(step), _) => {
                 note = gate::wait(roller, &mut passage, step).await?;
                 let steps = roller.run.plan.steps.clone();
                 install::is_meant(roller, &passage, next_version(&steps, &passage.host)).await?;
+                configure::is_taken(roller, &passage).await?;
             }
             (Step::Settle(step), _) => gate::settle(roller, &mut passage, step, "settle").await?,
             (Step::Canary(step), _) => {
                 let settle = Settle { hold: step.hold, interval: step.interval };
                 gate::settle(roller, &mut passage, &settle, "canary").await?;
             }
-            (Step::Reload(step), change) => note = Some(reload::reload(roller, &mut passage, step, change).await?),
+            (Step::Reload(step), change) => match reload::reload(roller, &mut passage, step, change).await {
+                Ok(proof) => note = Some(proof),
+                Err(stop) => return Err(configure::not_taken(roller, &mut passage, stop).await),
+            },
             (Step::Run(step), change) => own_step::run(roller, &mut passage, step, change).await?,
             (Step::File(step), change) => own_step::file(roller, &mut passage, step, change).await?,
             (Step::Http(step), _) => own_step::http(roller, &mut passage, step).await?,
             (Step::Pause(step), _) => own_step::pause(roller, &mut passage, step).await?,
-            (Step::Stop(_) | Step::Start(_) | Step::Reboot(_) | Step::Install(_) | Step::PutBack(_), None) => {}
+            (Step::Stop(_) | Step::Start(_) | Step::Reboot(_), None) => {}
+            (Step::Install(_) | Step::Configure(_) | Step::PutBack(_), None) => {}
         }
         let took_ms = millis::of(step_began.elapsed());
         roller.record(Event::StepFinished { host: passage.host.clone(), step: step.name().into(), took_ms, note })?;

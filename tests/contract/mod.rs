@@ -97,16 +97,11 @@ pub async fn places_files<F: Fleet>(fleet: &F, host: &str, run: &str, program: (
     assert_eq!(fleet.digest(host, to, TIMEOUT).await, Ok(Some(before.clone())), "staging touches nothing");
 
     // Tried beside the one that it stands in for, which stays as it is.
-    let stand_in = |sha256: Option<&str>| StandIn {
-        run: run.into(),
-        sha256: sha256.map(str::to_owned),
-        to: to.into(),
-        role: Role::Program,
-    };
+    let stand_in = |sha256: Option<&str>| StandIn::new(run, sha256.map(str::to_owned), to, Role::Program);
     let tried = |archive: Archive| archive.binary.map(|binary| (binary.path, binary.version)).expect("a program");
-    let seen = tried(fleet.prove(host, &stand_in(Some(sha256)), limit).await);
+    let seen = tried(fleet.prove(host, &[stand_in(Some(sha256))], limit).await);
     assert_eq!(seen, (stand_in(None).beside(), Some(format!("v{version}"))));
-    let archive = fleet.prove(host, &stand_in(None), limit).await;
+    let archive = fleet.prove(host, &[stand_in(None)], limit).await;
     assert!(archive.gaps.iter().any(|gap| gap.what == "stand-in"), "nothing was kept yet: {:?}", archive.gaps);
     assert_eq!(fleet.digest(host, &stand_in(None).beside(), TIMEOUT).await, Ok(None));
 
@@ -114,7 +109,7 @@ pub async fn places_files<F: Fleet>(fleet: &F, host: &str, run: &str, program: (
     settled(fleet, host, &act(Action::Place(place(run)), "place-2")).await;
     settled(fleet, host, &act(Action::Place(place(run)), "place-3")).await;
     assert_eq!(fleet.digest(host, to, TIMEOUT).await, Ok(Some(sha256.to_owned())));
-    let kept = tried(fleet.prove(host, &stand_in(None), limit).await);
+    let kept = tried(fleet.prove(host, &[stand_in(None)], limit).await);
     assert_ne!(kept.1, Some(format!("v{version}")), "{kept:?}");
     assert!(fleet.clear(run, TIMEOUT).await.is_empty());
     let gone = fleet.stage(host, run, sha256, &Content::Staged, limit).await;

@@ -10,6 +10,7 @@ mod assets;
 mod away;
 mod clean;
 mod conf;
+mod configure;
 mod contract;
 mod controller;
 mod crash;

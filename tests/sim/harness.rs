@@ -1,6 +1,7 @@
 //! One simulated roll: a world, what goes wrong in it, the real runner, and what became of it.
 
 use std::{
+    collections::BTreeMap,
     io,
     sync::{
         Arc, Mutex,
@@ -12,6 +13,7 @@ use std::{
 use rollgate::{
     config::Playbook,
     core::{
+        configure::{self, HostFiles},
         event::{Envelope, Event},
         install::{self, PutBack},
         lock::Claim,
@@ -46,6 +48,8 @@ pub struct Setup {
     pub death: Option<Death>,
     /// Hosts' clocks, in milliseconds.
     pub clocks: Vec<i64>,
+    /// The files that hosts get.
+    pub files: BTreeMap<String, HostFiles>,
 }
 
 /// Where a controller dies.
@@ -142,6 +146,9 @@ pub fn claim(run: &str, seat: &str) -> Claim {
 
 /// What a runner needs besides its fleet.
 pub fn run_of(plan: plan::Plan, resume: Option<Resume>) -> Run {
+    // Nobody looks into them.
+    let files = plan.turns.iter().flat_map(|turn| &turn.files).flat_map(|of| &of.files);
+    let contents = files.map(|file| (file.sha256.clone(), Arc::from(&[][..]))).collect();
     Run {
         plan,
         inventory: "sim".into(),
@@ -152,6 +159,7 @@ pub fn run_of(plan: plan::Plan, resume: Option<Resume>) -> Run {
         go_on: "rollgate resume -i inventory.yaml".into(),
         status: "rollgate status -i inventory.yaml".into(),
         ask: approval::nobody(),
+        contents,
     }
 }
 
@@ -159,7 +167,8 @@ impl Setup {
     pub fn new(seed: u64, topology: Topology) -> Self {
         let clocks = vec![0; topology.servers.len()];
         let playbook = Playbook::restart();
-        Self { seed, topology, faults: Vec::new(), playbook, signals: Vec::new(), death: None, clocks }
+        let files = BTreeMap::new();
+        Self { seed, topology, faults: Vec::new(), playbook, signals: Vec::new(), death: None, clocks, files }
     }
 
     /// Everything from one number.
@@ -197,7 +206,8 @@ impl Setup {
             let Some(Event::Halted { halt }) = halted.terminal() else { panic!("{}", halted.end()) };
             let (host, run) = (halt.host.clone(), format!("b{}", self.seed));
             let kept = install::replaced(&halted.events);
-            let back = PutBack { run: format!("r{}", self.seed), kept, deadline: install::BACK_WITHIN };
+            let (run_kept, files) = (format!("r{}", self.seed), configure::placed(&halted.events));
+            let back = PutBack { run: run_kept, kept, files, deadline: install::BACK_WITHIN };
             let steps = install::put_back_steps(&self.playbook.turn, back);
             let world = Arc::clone(&halted.world);
             let sim = Sim::new(&world, 0);
@@ -280,7 +290,7 @@ impl Setup {
         let fleet = fleet(sim.clone());
         let view = fleet.observe_assets(&hosts, OBSERVE_TIMEOUT).await;
         let Playbook { name, policy, turn, hooks, .. } = self.playbook.clone();
-        let plan = plan::Plan { hooks, ..plan::plan(&view, &hosts, &name, policy, turn) };
+        let plan = plan::Plan { hooks, ..plan::with_files(&view, &hosts, &name, policy, turn, &self.files) };
         let mut recorder = Recorder::new(format!("r{}", self.seed), Box::new(sink), vec![]);
         let run = run_of(plan, None);
         // Without it the roll halts, and says so.

@@ -1,5 +1,6 @@
 //! The runner in simulated worlds: what a roll promises holds whatever goes wrong, and each of its rules is needed for that.
 
+mod configure;
 mod contract;
 mod harness;
 mod mutations;

@@ -206,7 +206,15 @@ impl Fleet for Blind {
         self.inner.digest(host, path, timeout).await
     }
 
-    async fn prove(&self, host: &str, with: &StandIn, timeout: Duration) -> Archive {
+    async fn lines(&self, host: &str, path: &str, key: &str, timeout: Duration) -> Seen<Vec<String>> {
+        self.inner.lines(host, path, key, timeout).await
+    }
+
+    async fn redacted(&self, content: &[u8]) -> Seen<Vec<String>> {
+        self.inner.redacted(content).await
+    }
+
+    async fn prove(&self, host: &str, with: &[StandIn], timeout: Duration) -> Archive {
         self.inner.prove(host, with, timeout).await
     }
 

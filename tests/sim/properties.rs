@@ -101,10 +101,16 @@ pub fn kept(played: &Played) -> Result<(), String> {
     }
     // Every effect stands in the journal, and did before it happened.
     for effect in played.world().effects() {
-        let announced = played
-            .events
-            .iter()
-            .any(|envelope| matches!(&envelope.event, Event::StepStarted { change: Some(id), .. } | Event::HookStarted { change: Some(id), .. } if *id == effect.id));
+        // Of several files of one step each has a number.
+        let is_of = |id: &String| {
+            let number = effect.id.strip_prefix(id.as_str()).map(|rest| rest.strip_prefix('-').unwrap_or(rest));
+            number.is_some_and(|number| number.bytes().all(|digit| digit.is_ascii_digit()))
+        };
+        let announced = played.events.iter().any(|envelope| match &envelope.event {
+            Event::StepStarted { change: Some(id), .. } | Event::HookStarted { change: Some(id), .. } => is_of(id),
+            Event::FilesBack { change, .. } => is_of(change),
+            _ => false,
+        });
         if !announced {
             return Err(format!("{} took effect, and nothing in the journal announces it", effect.id));
         }

@@ -2,7 +2,7 @@
 
 use super::destination::{self, Destination};
 use super::endpoint::{check_url, refuse_files_without_https, tls_files};
-use super::raw::{Level, RawSsh};
+use super::raw::{Level, RawSsh, RawVars};
 use super::service;
 use super::types::{Become, ClientPort, Monitoring, Service, Ssh, TlsFiles};
 use crate::config::check::Checker;
@@ -39,12 +39,18 @@ impl<'r> Layers<'r> {
         let layers = Self { levels: vec![*level] };
         layers.ssh_settings(checker);
         layers.service(checker);
+        super::vars::resolve(&layers, checker);
         if let Some(url) = level.monitoring.and_then(|monitoring| monitoring.value.url.as_ref()) {
             check_url(url, &MONITORING, checker);
         }
         if let Some(url) = level.client.and_then(|client| client.value.url.as_ref()) {
             check_url(url, &CLIENT, checker);
         }
+    }
+
+    /// What stands under `vars`, the farthest level first.
+    pub fn vars(&self) -> impl Iterator<Item = &'r RawVars> {
+        self.levels.iter().rev().filter_map(|level| level.vars)
     }
 
     fn find<T>(&self, get: impl Fn(&Level<'r>) -> Option<T>) -> Option<(usize, T)> {

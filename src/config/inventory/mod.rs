@@ -11,13 +11,14 @@ mod select;
 mod service;
 mod types;
 mod url;
+mod vars;
 
 use std::path::Path;
 
 pub use select::{SelectError, Selection};
 pub use types::{
     Become, ClientPort, Cluster, Host, Inventory, Kv, Login, Monitoring, Mux, Nats, PasswordSource, Service, Ssh,
-    TlsFiles, Via,
+    TlsFiles, Var, Via,
 };
 pub use url::UrlTemplate;
 

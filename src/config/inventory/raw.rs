@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::types::{Become, Mux, Via};
-use crate::config::yaml::{DurationText, Ordered, Spanned, TextOr};
+use crate::config::yaml::{DurationText, Ordered, ScalarOr, Spanned, TextOr};
 
 /// The NATS clusters that rollgate looks after, and how their hosts are reached and managed.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -96,6 +96,9 @@ pub(crate) struct RawDefaults {
     pub client: Option<Spanned<RawClient>>,
     /// The system account, through which servers are observed and leaders and clients moved.
     pub nats: Option<Spanned<RawNats>>,
+    /// Values for templates (`rollgate configure`), by name: `{{ name }}` in a file that goes to the host. A host's come before
+    /// its cluster's, those before the defaults. A secret is not written here, but where it is: `{env: NAME}` or `{file: PATH}`.
+    pub vars: Option<RawVars>,
 }
 
 /// A cluster: servers that have routes to each other.
@@ -119,6 +122,9 @@ pub(crate) struct RawCluster {
     pub client: Option<Spanned<RawClient>>,
     /// The system account, through which servers are observed and leaders and clients moved.
     pub nats: Option<Spanned<RawNats>>,
+    /// Values for templates (`rollgate configure`), by name: `{{ name }}` in a file that goes to the host. A host's come before
+    /// its cluster's, those before the defaults. A secret is not written here, but where it is: `{env: NAME}` or `{file: PATH}`.
+    pub vars: Option<RawVars>,
 }
 
 /// A host with one nats-server.
@@ -144,6 +150,24 @@ pub(crate) struct RawHost {
     pub monitoring: Option<Spanned<RawMonitoring>>,
     /// Where clients connect.
     pub client: Option<Spanned<RawClient>>,
+    /// Values for templates (`rollgate configure`), by name: `{{ name }}` in a file that goes to the host. A host's come before
+    /// its cluster's, those before the defaults. A secret is not written here, but where it is: `{env: NAME}` or `{file: PATH}`.
+    pub vars: Option<RawVars>,
+}
+
+/// Values for templates, by name.
+pub(crate) type RawVars = Spanned<Ordered<Spanned<ScalarOr<RawSecret>>>>;
+
+/// Where a secret value is: one of the two.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "secret")]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub(crate) struct RawSecret {
+    /// An environment variable of rollgate's.
+    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]*$"))]
+    pub env: Option<Spanned<String>>,
+    /// A file of the controller, without the line's end at its end.
+    pub file: Option<Spanned<String>>,
 }
 
 /// How hosts are reached with your own `ssh`; what is not given is left to its configuration.
@@ -287,6 +311,7 @@ pub(super) struct Level<'r> {
     pub service: Option<&'r Spanned<RawService>>,
     pub monitoring: Option<&'r Spanned<RawMonitoring>>,
     pub client: Option<&'r Spanned<RawClient>>,
+    pub vars: Option<&'r RawVars>,
 }
 
 macro_rules! level {
@@ -299,6 +324,7 @@ macro_rules! level {
                     service: self.service.as_ref(),
                     monitoring: self.monitoring.as_ref(),
                     client: self.client.as_ref(),
+                    vars: self.vars.as_ref(),
                 }
             }
         }

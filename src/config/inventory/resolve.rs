@@ -7,6 +7,7 @@ use super::layers::{Layers, explain_destination};
 use super::nats;
 use super::raw::{Level, RawCluster, RawHost, RawInventory};
 use super::types::{Cluster, Host, Nats, Ssh};
+use super::vars;
 use crate::config::check::Checker;
 use crate::config::error::Mistake;
 use crate::config::yaml::{Span, Spanned, TextOr, shorten};
@@ -134,6 +135,7 @@ fn resolve_host(
         service,
         monitoring,
         client,
+        vars: vars::resolve(&layers, checker),
     };
     Some(Placed { host, name_span: name.span, server_name_span, ssh_span })
 }

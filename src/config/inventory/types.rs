@@ -1,5 +1,6 @@
 //! The resolved inventory: nothing in it needs another look at the file.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -111,6 +112,21 @@ pub struct Host {
     pub monitoring: Monitoring,
     /// Where clients connect.
     pub client: ClientPort,
+    /// Values for templates, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub vars: BTreeMap<String, Var>,
+}
+
+/// A value for templates. What comes from elsewhere is a secret: it is read when it is used, and never shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Var {
+    /// As written.
+    Plain(String),
+    /// In this environment variable of rollgate's.
+    Env(String),
+    /// In this file of the controller.
+    File(PathBuf),
 }
 
 /// How a host is reached with the operator's own `ssh`.

@@ -1,5 +1,6 @@
 //! The playbook: what is done to each server, in which order, and how long each part may take.
 
+mod configure;
 mod hooks;
 mod install;
 mod order;
@@ -23,11 +24,12 @@ use super::yaml::Spanned;
 use super::{source, yaml};
 
 /// The playbooks that are part of the program, by name.
-const EMBEDDED: [(&str, &str); 6] = [
+const EMBEDDED: [(&str, &str); 7] = [
     ("restart", include_str!("../../../playbooks/restart.yaml")),
     ("reload", include_str!("../../../playbooks/reload.yaml")),
     ("upgrade", include_str!("../../../playbooks/upgrade.yaml")),
     ("upgrade-by-command", include_str!("../../../playbooks/upgrade-by-command.yaml")),
+    ("configure", include_str!("../../../playbooks/configure.yaml")),
     ("reboot", include_str!("../../../playbooks/reboot.yaml")),
     ("verify", include_str!("../../../playbooks/verify.yaml")),
 ];

@@ -17,13 +17,18 @@ struct Rule {
 }
 
 /// A new step is a new row here.
-const RULES: [Rule; 9] = [
+const RULES: [Rule; 10] = [
     Rule { step: "drain", then: Some((&["stop"], "clients would be moved for nothing")), after: None },
     Rule { step: "stop", then: Some((&["start", "reboot"], "each server would be left down")), after: None },
     Rule {
         step: "install",
         then: Some((&["start", "reboot"], "nobody would run what was put in place")),
         after: Some(("stop", "a server that restarts by itself would run it unseen")),
+    },
+    Rule {
+        step: "configure",
+        then: Some((&["start", "reload"], "no server would take what was put in place")),
+        after: None,
     },
     Rule {
         step: "start",
@@ -88,6 +93,9 @@ pub(super) fn check(steps: &[(Step, Span)], is_whole: bool, checker: &mut Checke
             let why = "the server would run when its host goes down";
             checker.note(misplaced(name, *span, "after", "start", *start, why));
         }
+        if let Step::Configure(_) = step {
+            configured(before, *span, after, checker);
+        }
         let Some(rule) = RULES.iter().find(|rule| rule.step == name) else {
             continue;
         };
@@ -125,6 +133,19 @@ pub(super) fn check(steps: &[(Step, Span)], is_whole: bool, checker: &mut Checke
     }
 }
 
+/// Files that a server would meet unseen, or that would be tried without what else changes.
+fn configured(before: &[(Step, Span)], span: Span, after: &[(Step, Span)], checker: &mut Checker) {
+    if let Some((_, stop)) = after.iter().find(|(step, _)| matches!(step, Step::Stop(_))) {
+        let why = "a server that restarts by itself would run with it unseen";
+        checker.note(misplaced("configure", span, "before", "stop", *stop, why));
+    }
+    let other = |(step, _): &&(Step, Span)| matches!(step, Step::Install(_) | Step::Reboot(_));
+    if let Some((other, at)) = before.iter().chain(after).find(other) {
+        let message = format!("`configure` and `{}` in one turn: what failed could not be told apart", other.kind());
+        checker.note(Mistake::at(span, message).related(*at, "the other").help("make it two playbooks"));
+    }
+}
+
 fn misplaced(name: &str, span: Span, where_: &str, other: &str, other_span: Span, why: &str) -> Mistake {
     let order = if where_ == "after" {
         format!("put `{name}` above `{other}`")
@@ -143,7 +164,8 @@ mod tests {
     use crate::config::Playbook;
 
     fn check(turn: &str, expected: &[&str]) {
-        let text = format!("name: x\nturn: [{turn}]\n");
+        let written = turn.replace("configure", "{configure: {files: [{from: x}]}}");
+        let text = format!("name: x\nturn: [{written}]\n");
         let found: Vec<String> = match Playbook::parse(Path::new("p.yaml"), &text) {
             Ok(playbook) => {
                 let names: Vec<_> = playbook.turn.iter().map(super::Step::name).collect();
@@ -163,6 +185,8 @@ mod tests {
         check("drain, stop, reboot, gate, settle", &[]);
         check("stop, reboot, start, gate", &[]);
         check("start, gate", &[]);
+        check("drain, stop, configure, start, reload, gate, settle", &[]);
+        check("configure, reload, gate", &[]);
         check("reload, gate, settle", &[]);
         check("gate, settle", &[]);
         check("gate", &[]);
@@ -183,6 +207,18 @@ mod tests {
         check(
             "stop, start, reboot, gate",
             &["`reboot` stands after `start`: the server would run when its host goes down"],
+        );
+        check(
+            "configure, gate",
+            &["`configure` without a `start` or `reload` after it: no server would take what was put in place"],
+        );
+        check(
+            "configure, stop, start, gate",
+            &["`configure` stands before `stop`: a server that restarts by itself would run with it unseen"],
+        );
+        check(
+            "stop, configure, reboot, start, gate",
+            &["`configure` and `reboot` in one turn: what failed could not be told apart"],
         );
         check("start, stop, gate", &["`stop` stands after `start`: each server would be left down"]);
         check(

@@ -129,9 +129,22 @@ pub(crate) struct RawPause {
 }
 
 /// What each step is called that has no name.
-const KINDS: [&str; 14] = [
-    "reload", "drain", "stop", "install", "put-back", "start", "reboot", "gate", "settle", "canary", "run", "file",
-    "http", "pause",
+const KINDS: [&str; 15] = [
+    "reload",
+    "drain",
+    "stop",
+    "install",
+    "configure",
+    "put-back",
+    "start",
+    "reboot",
+    "gate",
+    "settle",
+    "canary",
+    "run",
+    "file",
+    "http",
+    "pause",
 ];
 
 /// Whether a step is left out, by its `when`.

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
+    configure::RawConfigure,
     install::RawInstall,
     own_step::{RawFile, RawHttp, RawPause, RawRun},
     parameters::ParameterKind,
@@ -96,6 +97,11 @@ pub(crate) enum RawStep {
     /// Put another nats-server in place of the one that is there. Every host has it staged and tried before the first server is
     /// touched; what stood there is kept for `rollgate rollback`.
     Install(Option<Spanned<RawInstall>>),
+    /// Put the configuration and what belongs to it in place: templates with each host's variables, or plain files. Every host has
+    /// them staged and tried (`nats-server -t`) before the first server is touched; what stood there is kept for
+    /// `rollgate rollback`. A server takes them by the `reload` after it, where that is enough, and is neither drained nor
+    /// stopped; else by a restart, without the `reload`.
+    Configure(Option<Spanned<RawConfigure>>),
     /// The service manager starts the server.
     Start(Option<RawStart>),
     /// Reboot the host of a server that is stopped, and wait until it is back under another boot id and has started the

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::raw::{RawDrain, RawGate, RawPlaybook, RawPolicy, RawReboot, RawSettle, RawStep};
 use super::types::{Canary, Drain, Gate, Hooks, OrderRule, Policy, Reboot, Reload, Settle, Start, Step, Stop};
-use super::{hooks, install, order, own_step};
+use super::{configure, hooks, install, order, own_step};
 use crate::config::check::Checker;
 use crate::config::duration;
 use crate::config::error::Mistake;
@@ -86,6 +86,7 @@ pub(super) fn resolve_step(raw: &RawStep, span: Span, checker: &mut Checker) -> 
             Step::Start(Start { deadline })
         }
         RawStep::Install(raw) => Step::Install(install::install(raw.as_ref(), span, checker)),
+        RawStep::Configure(raw) => Step::Configure(configure::configure(raw.as_ref(), span, checker)),
         RawStep::Reboot(raw) => Step::Reboot(match raw {
             Some(raw) => resolve_reboot(raw, checker),
             None => Reboot::default(),

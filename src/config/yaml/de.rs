@@ -11,7 +11,7 @@ use serde::forward_to_deserialize_any;
 use super::access::{Choice, Items, Pairs, Place};
 use super::fault::{Fault, Problem};
 use super::node::{Entry, Kind, Meaning, Node, meaning, shorten};
-use super::values::{DURATION, SCALAR, SPANNED, TEXT_OR};
+use super::values::{DURATION, SCALAR, SCALAR_OR, SPANNED, TEXT_OR};
 
 /// What all parts of one walk share.
 pub(super) struct Context {
@@ -150,6 +150,11 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'de> {
             SCALAR => match &self.node.kind {
                 Kind::Scalar { text, .. } if !self.node.is_null() => visitor.visit_borrowed_str(text),
                 _ => Err(self.wrong("a single value", None)),
+            },
+            SCALAR_OR => match &self.node.kind {
+                Kind::List(_) | Kind::Map(_) => visitor.visit_newtype_struct(self),
+                Kind::Scalar { text, .. } if !self.node.is_null() => visitor.visit_borrowed_str(text),
+                Kind::Scalar { .. } => Err(self.wrong("a single value or a map", None)),
             },
             DURATION => visitor.visit_borrowed_str(self.duration()?),
             TEXT_OR => match (self.meaning(), &self.node.kind) {

@@ -17,4 +17,4 @@ mod values;
 
 pub(crate) use node::{Kind, Node, Span, printable, shorten};
 pub(crate) use read::{read, read_edited, try_read};
-pub(crate) use values::{DurationText, Ordered, ScalarText, Spanned, TextOr};
+pub(crate) use values::{DurationText, Ordered, ScalarOr, ScalarText, Spanned, TextOr};

@@ -17,6 +17,8 @@ pub(super) const SPANNED: &str = "$rollgate::Spanned";
 pub(super) const TEXT_OR: &str = "$rollgate::TextOr";
 /// Reserved name of [`ScalarText`].
 pub(super) const SCALAR: &str = "$rollgate::Scalar";
+/// Reserved name of [`ScalarOr`].
+pub(super) const SCALAR_OR: &str = "$rollgate::ScalarOr";
 /// Reserved name of [`DurationText`].
 pub(super) const DURATION: &str = "$rollgate::Duration";
 
@@ -137,6 +139,37 @@ impl<'de> Deserialize<'de> for ScalarText {
             }
         }
         from.deserialize_newtype_struct(SCALAR, Text)
+    }
+}
+
+/// Any single value, as its text, or a map with more to say.
+#[derive(Debug, Clone)]
+pub(crate) enum ScalarOr<T> {
+    /// The short form.
+    Scalar(String),
+    /// The long form.
+    Long(T),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for ScalarOr<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Either<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Either<T> {
+            type Value = ScalarOr<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a single value or a map")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(ScalarOr::Scalar(text.to_owned()))
+            }
+
+            fn visit_newtype_struct<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+                T::deserialize(from).map(ScalarOr::Long)
+            }
+        }
+        from.deserialize_newtype_struct(SCALAR_OR, Either(PhantomData))
     }
 }
 

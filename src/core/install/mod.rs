@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use mixed::{Mixed, mixed};
 pub use program::{
     AllStaged, BACK_WITHIN, Install, KeptProgram, PutBack, Source, Staged, install, next_version, not_beside,
-    put_back_steps, replaced, same_version, stand_in, to_upgrade, unproven, version, without_the_old_program,
+    put_back_steps, replaced, same_version, stand_ins, to_upgrade, unproven, version, without_the_old_program,
 };
 
 /// A staged file and its place.
@@ -66,7 +66,7 @@ impl Kept {
 pub enum Role {
     /// nats-server itself.
     Program,
-    /// Its configuration file.
+    /// Its configuration file, or one that belongs to it.
     Config,
 }
 
@@ -81,9 +81,18 @@ pub struct StandIn {
     pub to: String,
     /// What that one is.
     pub role: Role,
+    /// Its mode; none: that of what stands there.
+    pub mode: Option<String>,
+    /// Its owner; none: that of what stands there.
+    pub owner: Option<String>,
 }
 
 impl StandIn {
+    /// One with the mode and the owner of what it stands in for.
+    pub fn new(run: impl Into<String>, sha256: Option<String>, to: impl Into<String>, role: Role) -> Self {
+        Self { run: run.into(), sha256, to: to.into(), role, mode: None, owner: None }
+    }
+
     /// Its name in the run's directory on the host.
     pub fn name(&self) -> String {
         match &self.sha256 {
@@ -139,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_stand_in_is_beside_the_real_one() {
-        let stand_in = StandIn { run: "r".into(), sha256: None, to: "/etc/nats/nats.conf".into(), role: Role::Config };
+        let stand_in = StandIn::new("r", None, "/etc/nats/nats.conf", Role::Config);
         assert_eq!(stand_in.beside(), "/etc/nats/.nats.conf.rollgate-proof");
         assert_eq!(stand_in.name(), "kept-+setc+snats+snats.conf");
         assert_eq!(beside("/nats-server", "new"), "/.nats-server.rollgate-new");

@@ -44,13 +44,16 @@ pub enum Source {
     Command(String),
 }
 
-/// Put back the programs that a run replaced.
+/// Put back what a run replaced.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PutBack {
-    /// The run that kept them.
+    /// The run that kept it.
     pub run: String,
-    /// What it kept, by host.
+    /// The programs that it kept, by host.
     pub kept: BTreeMap<String, KeptProgram>,
+    /// The places of the files that it kept, by host.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, Vec<String>>,
     /// How long it may take on one host.
     #[serde(rename = "deadline_ms", with = "millis")]
     pub deadline: Duration,
@@ -103,12 +106,14 @@ pub fn replaced(events: &[Envelope]) -> BTreeMap<String, KeptProgram> {
 }
 
 /// The steps of an upgrade made into those of its rollback: the same way down and up, without what the operator has done on the
-/// way to the new version.
+/// way to the new version. Servers take their old files by a restart, where the steps have one: that takes whatever there was.
 pub fn put_back_steps(steps: &[Step], back: PutBack) -> Vec<Step> {
     let mut made = Vec::new();
+    let restarts = steps.iter().any(|step| matches!(step, Step::Stop(_)));
     for step in steps {
         match step {
-            Step::Install(_) => made.push(Step::PutBack(back.clone())),
+            Step::Install(_) | Step::Configure(_) => made.push(Step::PutBack(back.clone())),
+            Step::Reload(_) if !restarts => made.push(step.clone()),
             Step::Drain(_) | Step::Stop(_) | Step::Start(_) | Step::Gate(_) | Step::Settle(_) => {
                 made.push(step.clone())
             }
@@ -138,21 +143,26 @@ pub fn install(steps: &[Step]) -> Option<&Install> {
     })
 }
 
-/// The program that these steps will have started on a host, as it can be tried beforehand; none where it is the one that is there
-/// now, or can't be had before.
-pub fn stand_in(steps: &[Step], staged: &AllStaged, run: &str, host: &str) -> Option<StandIn> {
-    steps.iter().find_map(|step| match step {
-        Step::Install(_) => {
-            let Staged { to, sha256, .. } = staged.get(host)?;
-            let sha256 = Some(sha256.clone()?);
-            Some(StandIn { run: run.to_owned(), sha256, to: to.clone(), role: Role::Program })
+/// The program and the files with which these steps will have started a host's server, as they can be tried beforehand; none where
+/// they are those that are there now, or can't be had before.
+pub fn stand_ins(steps: &[Step], staged: &AllStaged, run: &str, host: &str) -> Vec<StandIn> {
+    let mut found = Vec::new();
+    for step in steps {
+        match step {
+            Step::Install(_) => {
+                let of = staged.get(host).and_then(|staged| Some((staged.sha256.clone()?, &staged.to)));
+                found.extend(of.map(|(sha256, to)| StandIn::new(run, Some(sha256), to, Role::Program)));
+            }
+            Step::PutBack(back) => {
+                let program = back.kept.get(host).map(|kept| (&kept.to, Role::Program));
+                let files = back.files.get(host).into_iter().flatten().map(|to| (to, Role::Config));
+                found
+                    .extend(program.into_iter().chain(files).map(|(to, role)| StandIn::new(&back.run, None, to, role)));
+            }
+            _ => {}
         }
-        Step::PutBack(back) => {
-            let to = back.kept.get(host)?.to.clone();
-            Some(StandIn { run: back.run.clone(), sha256: None, to, role: Role::Program })
-        }
-        _ => None,
-    })
+    }
+    found
 }
 
 /// Whether two texts name one version: `v2.15.1` and `2.15.1` do. A version that can't be read is only itself.
@@ -284,14 +294,15 @@ mod tests {
         };
         let steps = [install_step("2.15.1")];
         let name = |steps: &[Step], staged: &AllStaged, host: &str| {
-            stand_in(steps, staged, "r1", host).map(|one| format!("{}/{}", one.run, one.name()))
+            stand_ins(steps, staged, "r1", host).first().map(|one| format!("{}/{}", one.run, one.name()))
         };
         assert_eq!(name(&steps, &staged(Some("abc")), "n1").as_deref(), Some("r1/abc"));
         assert_eq!(name(&steps, &staged(Some("abc")), "n2"), None);
         assert_eq!(name(&steps, &staged(None), "n1"), None);
         let kept = KeptProgram { to: "/bin/n".into(), version: Some("2.14.6".into()) };
         let kept = BTreeMap::from([("n1".to_owned(), kept)]);
-        let back = [Step::PutBack(PutBack { run: "r0".into(), kept, deadline: Duration::ZERO })];
+        let back =
+            [Step::PutBack(PutBack { run: "r0".into(), kept, files: BTreeMap::new(), deadline: Duration::ZERO })];
         assert_eq!(name(&back, &AllStaged::new(), "n1").as_deref(), Some("r0/kept-+sbin+sn"));
         assert_eq!((next_version(&back, "n1"), next_version(&back, "n2")), (Some("2.14.6"), None));
         assert_eq!(next_version(&steps, "n9"), Some("2.15.1"));

@@ -18,7 +18,7 @@ use crate::{
             parse::{self, Asked},
         },
         install::StandIn,
-        view::{Failure, FailureKind},
+        view::{Failure, FailureKind, Seen},
     },
 };
 
@@ -27,10 +27,10 @@ const MARGIN: Duration = Duration::from_secs(3);
 
 impl Host {
     /// Gathers the evidence on this host in one round trip. `since` is the host's own clock at the start of the restart,
-    /// where known; `with` stands in for one of the service's files. What can't be gathered is a failure in the archive.
-    pub async fn collect(&self, since: Option<Timestamp>, with: Option<&StandIn>, limit: Duration) -> Archive {
+    /// where known; `with` stand in for some of the service's files. What can't be gathered is a failure in the archive.
+    pub async fn collect(&self, since: Option<Timestamp>, with: &[StandIn], limit: Duration) -> Archive {
         let asked = asked(self.name(), Some(&self.inventory().server_name), since);
-        let target = Collected { service: Some(&self.inventory().service), stand_in: with, ..Collected::default() };
+        let target = Collected { service: Some(&self.inventory().service), stand_ins: with, ..Collected::default() };
         let remote = remote(&target, self.inventory().become_, since, limit);
         let output = self.run(&remote, limit).await;
         archive(asked, output)
@@ -89,16 +89,37 @@ async fn run_here(remote: &Remote, limit: Duration) -> Result<Output, Failure> {
     timeout(limit, ended).await.map_err(late)?
 }
 
+/// How long it may take to read a file of a megabyte.
+const REDACTED_WITHIN: Duration = Duration::from_secs(20);
+
+/// What the collector shows of a configuration file, line by line; read here, by the very program that reads them on hosts.
+///
+/// # Errors
+/// It can't be read so; no line of it is shown then.
+pub async fn redacted(content: &[u8]) -> Seen<Vec<String>> {
+    let broken = |error: std::io::Error| Failure::new(FailureKind::Command, format!("awk: {error}"));
+    // Nobody else can read it, and it is gone in an instant.
+    let file = tempfile::NamedTempFile::new().map_err(broken)?;
+    std::fs::write(file.path(), content).map_err(broken)?;
+    let mut command = Command::new("awk");
+    command.arg(include_str!("collect/conf.awk")).env("RG_CONF", file.path()).env("LC_ALL", "C");
+    command.env_remove("RG_ROOT").env_remove("RG_ENV").stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    let late = |_| Failure::new(FailureKind::Timeout, "awk did not end in time");
+    let output = timeout(REDACTED_WITHIN, command.output()).await.map_err(late)?.map_err(broken)?;
+    let printed = String::from_utf8_lossy(&output.stdout);
+    if printed.lines().any(|line| line == "cc\t1" || line == "ce\t1" || line.starts_with("g\tconfig\t")) {
+        return Err(Failure::new(FailureKind::Protocol, "it can't be read as a configuration here"));
+    }
+    Ok(printed.lines().filter_map(|line| line.strip_prefix("c\t1\t")).map(str::to_owned).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::{
-        diagnosis::{
-            evidence::REDACTED,
-            files::{FileKind, PathRole},
-            unit::Manager,
-        },
-        view::Seen,
+    use crate::core::diagnosis::{
+        evidence::REDACTED,
+        files::{FileKind, PathRole},
+        unit::Manager,
     };
 
     /// A directory with a configuration; what the collector makes of it, here.
@@ -152,6 +173,19 @@ mod tests {
         let conf = archive.path(&directory.path().join("nats.conf").display().to_string()).unwrap();
         assert_eq!((conf.kind, &conf.readable), (Some(FileKind::File), &Ok(true)));
         assert!(!serde_json::to_string(&archive).unwrap().contains("s3cr3t"));
+    }
+
+    #[tokio::test]
+    async fn a_file_is_shown_as_hosts_show_theirs() {
+        let text = "port: 4222 # why\nauthorization { user: a, password: hunter2000 }\n\ninclude x.conf";
+        let lines = redacted(text.as_bytes()).await.unwrap();
+        let expected = [
+            "port: 4222 #",
+            "authorization { user: \"[redacted]\", password: \"[redacted]\" }",
+            "",
+            "include \"x.conf\"",
+        ];
+        assert_eq!(lines, expected);
     }
 
     #[tokio::test]

@@ -331,14 +331,22 @@ impl Fleet for Live {
 
     async fn collect(&self, host: &str, since: Option<Timestamp>, timeout: Duration) -> Archive {
         match self.host(host) {
-            Ok(target) => target.collect(since, None, timeout).await,
+            Ok(target) => target.collect(since, &[], timeout).await,
             Err(failure) => Archive::unknown(host, self.now(), &failure),
         }
     }
 
-    async fn prove(&self, host: &str, with: &StandIn, timeout: Duration) -> Archive {
+    async fn lines(&self, host: &str, path: &str, key: &str, timeout: Duration) -> Seen<Vec<String>> {
+        self.host(host)?.lines(path, key, timeout).await
+    }
+
+    async fn redacted(&self, content: &[u8]) -> Seen<Vec<String>> {
+        collect::redacted(content).await
+    }
+
+    async fn prove(&self, host: &str, with: &[StandIn], timeout: Duration) -> Archive {
         match self.host(host) {
-            Ok(target) => target.collect(None, Some(with), timeout).await,
+            Ok(target) => target.collect(None, with, timeout).await,
             Err(failure) => Archive::unknown(host, self.now(), &failure),
         }
     }

@@ -92,6 +92,18 @@ impl Host {
     }
 }
 
+impl Host {
+    /// See [`Fleet::lines`](crate::fleet::Fleet::lines).
+    ///
+    /// # Errors
+    /// The host can't be reached, or the file can't be read.
+    pub async fn lines(&self, path: &str, key: &str, limit: Duration) -> Seen<Vec<String>> {
+        let output = self.run(&commands::lines_at(path, key, self.inventory().become_), limit).await?;
+        let mut lines: Vec<String> = output.stdout.lines().map(str::to_owned).collect();
+        if lines.pop().as_deref() == Some("end") { Ok(lines) } else { Err(refused(&output)) }
+    }
+}
+
 /// What the staging script printed.
 fn parse(output: &Output) -> Seen<bool> {
     match output.stdout.trim() {

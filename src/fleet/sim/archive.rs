@@ -1,5 +1,7 @@
 //! What is gathered on a simulated host: a host in order, with the unit, the process and the log that it has now.
 
+use jiff::Timestamp;
+
 use super::{fault::StartFault, server::Server, world::World};
 use crate::core::{
     diagnosis::{
@@ -7,13 +9,14 @@ use crate::core::{
             Archive, Binary, ConfigFile, ConfigTest, ConfigText, HostFacts, Listener, Log, LogLine, Process,
             StoreShape, VERSION,
         },
+        files::{FileKind, PathFacts, PathRole},
         unit::{Manager, UnitState},
     },
     view::Exit,
 };
 
 pub(super) const PROGRAM: &str = "/usr/local/bin/nats-server";
-const CONF: &str = "/etc/nats/nats-server.conf";
+pub(super) const CONF: &str = "/etc/nats/nats-server.conf";
 const UNIT: &str = "nats-server.service";
 
 impl World {
@@ -77,17 +80,8 @@ impl World {
                 said: None,
             }),
             config: Ok(self.config(server)),
-            config_test: Ok(ConfigTest {
-                argv: [PROGRAM, "-t", "-c", CONF].map(str::to_owned).into(),
-                user: "nats".into(),
-                as_service_user: true,
-                exit: Some(Exit::Code(i32::from(refused(entry).is_some()))),
-                output: vec![refused(entry).unwrap_or_else(|| {
-                    let digest = if entry.at_least(2, 11) { " (sha256:sim)" } else { "" };
-                    format!("nats-server: configuration file {CONF} is valid{digest}")
-                })],
-            }),
-            paths: Ok(Vec::new()),
+            config_test: Ok(tested(entry, entry.files.config())),
+            paths: Ok(entry.files.changed.map(|at| conf(self.clock(at, entry.clock))).into_iter().collect()),
             tls_files: Ok(Vec::new()),
             tls_blocks: Ok(Vec::new()),
             store: Ok(self.jetstream.then(|| StoreShape {
@@ -120,6 +114,42 @@ impl World {
         }
         let file = ConfigFile { path: CONF.into(), text: Ok(text), cut: false, lost_at: None };
         ConfigText { main: CONF.into(), files: vec![file], environment: Vec::new() }
+    }
+}
+
+/// The configuration file as it lies there since it was put in place.
+fn conf(changed: Timestamp) -> PathFacts {
+    PathFacts {
+        path: CONF.into(),
+        roles: vec![PathRole::Config],
+        kind: Some(FileKind::File),
+        owner: Some("root".into()),
+        group: Some("root".into()),
+        mode: Some(0o644),
+        size: Some(1_000),
+        changed: Some(changed),
+        readable: Ok(true),
+        writable: Ok(false),
+        write_error: None,
+        ancestor: None,
+        blocked_by: None,
+        mount: None,
+    }
+}
+
+/// How the configuration of that digest is tested.
+pub(super) fn tested(entry: &Server, config: &str) -> ConfigTest {
+    let broken = config.starts_with("broken-").then(|| format!("nats-server: {CONF}:3:1: unknown field \"prot\""));
+    let refused = refused(entry).or(broken);
+    ConfigTest {
+        argv: [PROGRAM, "-t", "-c", CONF].map(str::to_owned).into(),
+        user: "nats".into(),
+        as_service_user: true,
+        exit: Some(Exit::Code(i32::from(refused.is_some()))),
+        output: vec![refused.unwrap_or_else(|| {
+            let digest = if entry.at_least(2, 11) { format!(" (sha256:{config})") } else { String::new() };
+            format!("nats-server: configuration file {CONF} is valid{digest}")
+        })],
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{
     fault::{Moment, StopFault, What},
     oracle::Effect,
-    server::{AtReboot, Record, Stage},
+    server::{AtReboot, Record, Server, Stage},
     times,
     world::{Happening, Request, World, ms},
 };
@@ -64,8 +64,8 @@ impl World {
         let stops = change.what == Action::Stop;
         let missing = self.servers[host].unit.phase == Phase::Missing;
         let files = match &change.what {
-            Action::Place(placement) => self.servers[host].files.place(placement),
-            Action::PutBack(kept) => self.servers[host].files.put_back(kept),
+            Action::Place(placement) => self.servers[host].files.place(placement, self.now),
+            Action::PutBack(kept) => self.servers[host].files.put_back(kept, self.now),
             _ => "",
         };
         let of_service = matches!(change.what, Action::Stop | Action::Start);
@@ -102,7 +102,8 @@ impl World {
                 }
             }
             Action::Start => self.start(host),
-            Action::Reload => self.reloads(host),
+            // Through its manager it is a signal: what the server has against it is in its log.
+            Action::Reload => drop(self.reloads(host)),
             // Done: it is on the disk in one instant.
             Action::Place(_) | Action::PutBack(_) => {}
             Action::Reboot { .. } => {
@@ -123,13 +124,19 @@ impl World {
         self.after(job, Happening::ChangeEnds { server: host, boot, request: number });
     }
 
-    /// SIGHUP, or its likeness over the system account: it is read while the server serves.
-    pub(super) fn reloads(&mut self, server: usize) {
+    /// SIGHUP, or its likeness over the system account: it is read while the server serves. Or what it has against that.
+    pub(super) fn reloads(&mut self, server: usize) -> Result<(), &'static str> {
+        const WORDS: &str = "config reload not supported for Port: old=4222, new=4333";
         let now = self.now;
-        let process = self.servers[server].process.as_mut();
-        if let Some(process) = process.filter(|process| process.stage == Stage::Serving) {
-            process.loaded = now;
+        let Server { process, files, log, .. } = &mut self.servers[server];
+        let Some(process) = process.as_mut().filter(|process| process.stage == Stage::Serving) else { return Ok(()) };
+        if files.config().starts_with("refused-") {
+            log.push(format!("[ERR] Failed to reload server configuration: {WORDS}"));
+            return Err(WORDS);
         }
+        process.loaded = now;
+        process.config = files.config().to_owned();
+        Ok(())
     }
 
     /// `systemctl stop`; whether there is a process to wait for.

@@ -7,14 +7,20 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::{archive::PROGRAM, fleet::Sim, server::Server, world::World};
+use super::{
+    archive::{CONF, PROGRAM, tested},
+    fleet::Sim,
+    server::Server,
+    times::Ms,
+    world::World,
+};
 use crate::{
     core::{
         diagnosis::evidence::{Archive, Gap},
         install::{Kept, Placement, Role, StandIn},
         view::{Failure, FailureKind, Seen},
     },
-    fleet::{Content, live::lock::fenced},
+    fleet::{Content, Fleet, live::lock::fenced},
 };
 
 /// The digest of nats-server's program of a version, in a simulation.
@@ -27,6 +33,10 @@ fn version_of(digest: &str) -> Option<&str> {
     digest.strip_prefix("program-")
 }
 
+/// The digest of the configuration that hosts begin with, in a simulation. One that begins with `broken-` does not pass
+/// `nats-server -t`, one with `refused-` no reload takes, and with one with `down-` no server comes up.
+pub const CONFIG: &str = "config-1";
+
 /// What lies on a host's disk.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Files {
@@ -34,13 +44,22 @@ pub(super) struct Files {
     at: BTreeMap<String, String>,
     /// Runs with the digests that they staged.
     staged: BTreeSet<(String, String)>,
+    /// When the configuration was written last.
+    pub(super) changed: Option<Ms>,
     /// What stood in a place before a run put a file there.
     kept: BTreeMap<(String, String), Option<String>>,
 }
 
 impl Files {
     pub(super) fn with_program(version: &str) -> Self {
-        Self { at: BTreeMap::from([(PROGRAM.to_owned(), program(version))]), ..Self::default() }
+        let at =
+            [(PROGRAM, program(version)), (CONF, CONFIG.to_owned())].map(|(path, digest)| (path.to_owned(), digest));
+        Self { at: at.into(), ..Self::default() }
+    }
+
+    /// The configuration that the next start or reload reads.
+    pub(super) fn config(&self) -> &str {
+        self.at.get(CONF).map(String::as_str).unwrap_or_default()
     }
 
     /// The version of the program that the next start runs.
@@ -49,7 +68,7 @@ impl Files {
     }
 
     /// Puts a staged file in its place, or says why not.
-    pub(super) fn place(&mut self, placement: &Placement) -> &'static str {
+    pub(super) fn place(&mut self, placement: &Placement, now: Ms) -> &'static str {
         let Placement { run, to, sha256, .. } = placement;
         let before = self.at.get(to).cloned();
         let there = before.as_ref() == Some(sha256);
@@ -58,16 +77,22 @@ impl Files {
         }
         self.kept.entry((run.clone(), to.clone())).or_insert(before);
         self.at.insert(to.clone(), sha256.clone());
+        if to == CONF && !there {
+            self.changed = Some(now);
+        }
         ""
     }
 
     /// Puts back what was kept, or says why not.
-    pub(super) fn put_back(&mut self, kept: &Kept) -> &'static str {
+    pub(super) fn put_back(&mut self, kept: &Kept, now: Ms) -> &'static str {
         match self.kept.get(&(kept.run.clone(), kept.to.clone())) {
             None => return "nothing was kept",
             Some(None) => self.at.remove(&kept.to),
             Some(Some(digest)) => self.at.insert(kept.to.clone(), digest.clone()),
         };
+        if kept.to == CONF {
+            self.changed = Some(now);
+        }
         ""
     }
 
@@ -75,25 +100,34 @@ impl Files {
         self.staged.retain(|(of, _)| of != run);
     }
 
-    fn standing_in(&self, with: &StandIn) -> Option<String> {
+    /// What stands in; the inner one is none where nothing stood before, the outer one where nobody knows.
+    fn standing_in(&self, with: &StandIn) -> Option<Option<String>> {
         match &with.sha256 {
-            Some(sha256) => self.staged.contains(&(with.run.clone(), sha256.clone())).then(|| sha256.clone()),
-            None => self.kept.get(&(with.run.clone(), with.to.clone()))?.clone(),
+            Some(sha256) => self.staged.contains(&(with.run.clone(), sha256.clone())).then(|| Some(sha256.clone())),
+            None => self.kept.get(&(with.run.clone(), with.to.clone())).cloned(),
         }
     }
 }
 
 impl World {
-    /// What is gathered with a file of a run in the place of one of the server's.
-    fn archive_with(&self, server: usize, clock: i64, with: &StandIn) -> Archive {
+    /// What is gathered with files of a run in the places of some of the server's.
+    fn archive_with(&self, server: usize, clock: i64, with: &[StandIn]) -> Archive {
         let mut archive = self.archive(server, clock);
-        let stands = self.servers[server].files.standing_in(with);
-        if let (Some(digest), Role::Program, Ok(binary)) = (&stands, with.role, &mut archive.binary) {
-            binary.path = with.beside();
-            binary.version = version_of(digest).map(|version| format!("v{version}"));
-        }
-        if stands.is_none() {
-            archive.gaps.push(Gap { what: "stand-in".into(), why: "No such file or directory".into() });
+        let entry = &self.servers[server];
+        for with in with {
+            match (entry.files.standing_in(with), with.role, &mut archive.binary) {
+                (None, _, _) => {
+                    archive.gaps.push(Gap { what: "stand-in".into(), why: "No such file or directory".into() });
+                }
+                (Some(Some(digest)), Role::Program, Ok(binary)) => {
+                    binary.path = with.beside();
+                    binary.version = version_of(&digest).map(|version| format!("v{version}"));
+                }
+                (Some(Some(digest)), Role::Config, _) if with.to == CONF => {
+                    archive.config_test = Ok(tested(entry, &digest));
+                }
+                (Some(_), _, _) => {}
+            }
         }
         archive
     }
@@ -148,8 +182,15 @@ impl Sim {
         seen
     }
 
+    /// What was gathered, after the time that it takes.
+    pub(super) async fn gathered(&self, host: &str, archive: Seen<Archive>, timeout: Duration) -> Archive {
+        let away = archive.as_ref().is_err_and(|failure| failure.kind.is_unreachable());
+        sleep(if away { timeout } else { Duration::from_millis(200) }).await;
+        archive.unwrap_or_else(|failure| Archive::unknown(host, self.now(), &failure))
+    }
+
     /// See [`Fleet::prove`](crate::fleet::Fleet::prove).
-    pub(super) fn proven(&self, server: usize, clock: i64, with: &StandIn) -> Seen<Archive> {
+    pub(super) fn proven(&self, server: usize, clock: i64, with: &[StandIn]) -> Seen<Archive> {
         let world = self.world();
         world.reachable(server)?;
         if !world.servers[server].sudo {
@@ -159,7 +200,20 @@ impl Sim {
     }
 }
 
+/// How a command on a file that is known by its digest only is answered.
+pub(super) fn no_text<T>() -> Seen<T> {
+    Err(Failure::new(FailureKind::NotAsked, "there is no text in a simulation"))
+}
+
 impl World {
+    /// The configuration that a host's process runs with, and the one on its disk.
+    pub fn configs(&self, host: &str) -> (String, String) {
+        let Some(server) = self.place(host) else { return Default::default() };
+        let entry = &self.servers[server];
+        let runs = entry.process.as_ref().map(|process| process.config.clone()).unwrap_or_default();
+        (runs, entry.files.config().to_owned())
+    }
+
     /// Removes what a run left on its hosts, but for what it keeps to be put back; tells the hosts that can't be reached.
     pub(super) fn clear(&mut self, run: &str) -> Vec<(String, Failure)> {
         let mut failures = Vec::new();

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use tokio::time::sleep;
 
 use super::{
+    files::no_text,
     locking::Verb,
     request::told,
     times::{self, Ms},
@@ -253,20 +254,19 @@ impl Fleet for Sim {
 
     async fn reload(&self, server_id: &str, timeout: Duration) -> Seen<()> {
         self.must_hold().await?;
-        self.ask(server_id, timeout, |world, server| {
+        let told = self.ask(server_id, timeout, |world, server| {
             world.judge_actor(server, self.number);
-            world.reloads(server);
-        })
-        .await
+            world.reloads(server)
+        });
+        told.await?.map_err(|words| Failure::new(FailureKind::Command, words))
     }
 
     async fn leave(&self, server_id: &str) {
         self.alive().await;
         let mut world = self.world();
         let on = world.controllers[self.number].system;
-        let same =
-            |server: usize| world.servers[server].process.as_ref().is_some_and(|process| process.id == server_id);
-        if on.is_some_and(same) {
+        let id = |server: usize| world.servers[server].process.as_ref().map(|process| process.id.as_str());
+        if on.and_then(id) == Some(server_id) {
             world.controllers[self.number].system = None;
         }
     }
@@ -482,16 +482,19 @@ impl Fleet for Sim {
             }
             Ok(world.archive(server, self.clock))
         });
-        let away = archive.as_ref().is_err_and(|failure| failure.kind.is_unreachable());
-        sleep(if away { timeout } else { Duration::from_millis(200) }).await;
-        archive.unwrap_or_else(|failure| Archive::unknown(host, self.now(), &failure))
+        self.gathered(host, archive, timeout).await
     }
 
-    async fn prove(&self, host: &str, with: &StandIn, timeout: Duration) -> Archive {
+    async fn lines(&self, _: &str, _: &str, _: &str, _: Duration) -> Seen<Vec<String>> {
+        no_text()
+    }
+
+    async fn redacted(&self, _: &[u8]) -> Seen<Vec<String>> {
+        no_text()
+    }
+
+    async fn prove(&self, host: &str, with: &[StandIn], timeout: Duration) -> Archive {
         self.alive().await;
-        let archive = self.place(host).and_then(|server| self.proven(server, self.clock, with));
-        let away = archive.as_ref().is_err_and(|failure| failure.kind.is_unreachable());
-        sleep(if away { timeout } else { Duration::from_millis(200) }).await;
-        archive.unwrap_or_else(|failure| Archive::unknown(host, self.now(), &failure))
+        self.gathered(host, self.place(host).and_then(|server| self.proven(server, self.clock, with)), timeout).await
     }
 }

@@ -34,6 +34,7 @@ impl World {
             pid: 1_000 + incarnation,
             started: now,
             loaded: now,
+            config: entry.files.config().to_owned(),
             monitor_at: now + opens,
             stage: Stage::Recovering,
             reads: Reads { took: 0, stuck: None },
@@ -51,7 +52,8 @@ impl World {
 
     fn meets_start_faults(&mut self, server: usize, incarnation: u32) {
         let mut recovery = self.servers[server].recovery.unwrap_or_else(|| self.rng.u64(times::RECOVERY));
-        if self.broken.contains(&self.servers[server].version) {
+        let down = self.servers[server].files.config().starts_with("down-");
+        if down || self.broken.contains(&self.servers[server].version) {
             self.servers[server].log.push("[FTL] it does not come up".into());
             let fails = self.rng.u64(times::START_FAILS);
             self.after(fails, Happening::Exits { server, incarnation, code: 1 });

@@ -27,7 +27,7 @@ mod topology;
 mod world;
 
 pub use fault::{Fault, NoFault, What};
-pub use files::program;
+pub use files::{CONFIG, program};
 pub use fleet::Sim;
 pub use oracle::{Breach, Effect, Promise};
 pub use topology::{AssetSpec, ServerSpec, Topology};

@@ -111,6 +111,8 @@ pub(super) struct Process {
     pub(super) started: Ms,
     /// When it read its configuration last.
     pub(super) loaded: Ms,
+    /// Its digest.
+    pub(super) config: String,
     pub(super) monitor_at: Ms,
     pub(super) stage: Stage,
     pub(super) reads: Reads,

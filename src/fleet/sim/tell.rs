@@ -144,7 +144,7 @@ impl World {
             gateways: Some(0),
             remotes: count(remotes),
             config_load_time: Some(self.clock(process.loaded, entry.clock)),
-            config_digest: entry.at_least(2, 11).then(|| "sha256:sim".to_owned()),
+            config_digest: entry.at_least(2, 11).then(|| format!("sha256:{}", process.config)),
             jetstream: self.jetstream && process.stage != Stage::LameDuck,
             meta,
             route_pool: Some(3),

@@ -1,17 +1,15 @@
 # Gathers the evidence on one host: one process tree, one stream of tagged lines, no file written.
 #
-# POSIX sh; what is missing on the host is a `g` line (a gap), never the end. Rust puts conf_awk, scrub_awk, listeners_awk
+# POSIX sh; what is missing on the host is a `g` line (a gap), never the end. Rust puts conf_awk, scrub_awk, listeners_awk, swap_awk
 # and probe_sh, the texts of the files beside this one, in front.
 #
 # $1 manager, $2 its unit or container, $3 since (seconds; 0: the last lines), $4 limit of one part in seconds,
-# $5 configuration and $6 program where not the unit's; $7 how many of the words after the next four are the status command,
-# the rest being the logs command. $8 program or config: which of the service's files $10, a file of the run $9 (a run's id and the
-# name there), stands in for, as $11 beside it; '' for none.
-# shellcheck disable=SC2154 # those four
-kind=$1 name=$2 since=$3 limit=$4 conf=$5 program=$6 status_words=$7 role=$8 staged=$9
-shift 9
-place=$1 beside=$2
-shift 2
+# $5 configuration and $6 program where not the unit's; $7 how many of the words after the next one are the status command,
+# the rest being the logs command. $8 files of runs that stand in for some of the service's, a line each, with tabs between: program or
+# config, the run and the name there, the place, the name beside it, mode and owner (- for those of what stands there).
+# shellcheck disable=SC2154 # those five
+kind=$1 name=$2 since=$3 limit=$4 conf=$5 program=$6 status_words=$7 stand_ins=$8
+shift 8
 LC_ALL=C
 export LC_ALL
 tab=$(printf '\t')
@@ -176,17 +174,64 @@ command_line() {
   if [ -n "$conf" ]; then conf=$(absolute "$conf"); fi
 }
 
-# A file of the run beside the one that it stands in for, with that one's owner and mode, until this ends.
+# Files of runs beside those that they stand in for, with the owner and mode that they will have, until this ends. What names them
+# in the configuration names those beside them.
 stand_in() {
-  [ -n "$role" ] || return 0
+  [ -n "$stand_ins" ] || return 0
   if [ "$me" = 0 ]; then base=/var/lib/rollgate; else base=${XDG_STATE_HOME:-$HOME/.local/state}/rollgate; fi
-  trap 'rm -f "$beside"' EXIT
-  trap 'rm -f "$beside"; exit 1' HUP INT TERM
-  said=$(
-    # shellcheck disable=SC2046 # two words are meant
-    { cp "$base/stage/$staged" "$beside" && set -- $(stat -Lc '%u:%g %a' "$place") && { [ "$me" != 0 ] || chown "$1" "$beside"; } && chmod "$2" "$beside"; } 2>&1
-  ) || { gap 'stand-in' "$said"; return; }
-  if [ "$role" = program ]; then program=$beside; else conf=$beside; fi
+  besides='' swaps='' main=$conf
+  trap 'stand_aside' EXIT
+  trap 'stand_aside; exit 1' HUP INT TERM
+  set -f
+  old=$IFS
+  IFS=$nl
+  for line in $stand_ins; do
+    IFS=$tab
+    # shellcheck disable=SC2086 # words with tabs between
+    set -- $line
+    IFS=$nl
+    # Nothing stood there before.
+    if [ -e "$base/stage/$2.none" ]; then continue; fi
+    besides="$besides$4$nl"
+    said=$(beside "$base/stage/$2" "$3" "$4" "$5" "$6" 2>&1) || { gap 'stand-in' "$3: $said"; continue; }
+    if [ "$1" = program ]; then program=$4; else swaps="$swaps$3$tab$4$nl"; fi
+    if [ "$1" = config ] && [ "$3" = "$main" ]; then conf=$4; fi
+  done
+  if [ -n "$swaps" ] && [ "$conf" = "$main" ] && [ -n "$main" ]; then
+    conf=${main%/*}/.${main##*/}.rollgate-proof
+    besides="$besides$conf$nl"
+    said=$(beside "$main" "$main" "$conf" - - 2>&1) || gap 'stand-in' "$main: $said"
+    swap "$main" "$conf"
+  fi
+  for line in $swaps; do swap "${line%%"$tab"*}" "${line#*"$tab"}"; done
+  IFS=$old
+  set +f
+}
+
+stand_aside() {
+  IFS=$nl
+  for line in $besides; do rm -f "$line"; done
+}
+
+# `beside FILE PLACE BESIDE MODE OWNER`
+beside() {
+  if [ -d "$2" ]; then echo "it is a directory"; return 1; fi
+  if [ ! -d "${3%/*}/" ]; then echo "there is no directory ${3%/*}"; return 1; fi
+  # Nobody else may read it before it has its mode.
+  umask 077
+  cp "$1" "$3" || return
+  mode=$4 owner=$5
+  if [ "$mode" = - ]; then mode=$(stat -Lc %a "$2" 2>/dev/null || echo 644); fi
+  if [ "$owner" = - ]; then owner=$(stat -Lc %u:%g "$2" 2>/dev/null || echo 0:0); fi
+  if [ "$me" = 0 ]; then chown "$owner" "$3" || return; fi
+  chmod "$mode" "$3"
+}
+
+# `swap PLACE BESIDE`: in a text, the names of what stands in for others. Anything else, such as a key, is left as it is.
+swap() {
+  if ! grep -qI '' "$2" 2>/dev/null || grep -q -e '-----BEGIN' "$2"; then return; fi
+  swapped=$(RG_SWAPS=$swaps RG_DIR=${1%/*} awk "$swap_awk" "$2" && echo x) || return
+  printf '%s' "${swapped%x}" >"$2"
 }
 
 absolute() {

@@ -9,7 +9,7 @@ pub(crate) mod tests;
 use std::time::Duration;
 
 pub use lock::{Verb, lock};
-pub use stage::{digest as digest_at, stage};
+pub use stage::{digest as digest_at, lines as lines_at, stage};
 
 use super::lock::Fence;
 use crate::{
@@ -361,13 +361,13 @@ pub fn collect(target: &Collected<'_>, become_: Become, since: i64, limit: Durat
     let mut args = vec![if become_ == Become::Sudo { "sudo" } else { "none" }.to_owned(), whole.to_string()];
     args.extend([kind.into(), name.into(), since.to_string(), part.to_string()]);
     args.extend([word(target.config), word(target.program), status.len().to_string()]);
-    args.extend(match target.stand_in {
-        None => [""; 4].map(str::to_owned),
-        Some(with) => {
-            let role = if with.role == Role::Program { "program" } else { "config" };
-            [role.to_owned(), format!("{}/{}", with.run, with.name()), with.to.clone(), with.beside()]
-        }
-    });
+    let or_same = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
+    let stand_in = |with: &StandIn| {
+        let role = if with.role == Role::Program { "program" } else { "config" };
+        let staged = format!("{}/{}", with.run, with.name());
+        [role, &staged, &with.to, &with.beside(), &or_same(&with.mode), &or_same(&with.owner)].join("\t")
+    };
+    args.push(target.stand_ins.iter().map(stand_in).collect::<Vec<_>>().join("\n"));
     args.extend(status.into_iter().chain(logs));
     let remote = Remote::new("the collector", COLLECT, args, false);
     Remote { input: Some(Content::Bytes(collector().into_bytes().into())), ..remote }
@@ -382,8 +382,8 @@ pub struct Collected<'a> {
     pub config: Option<&'a str>,
     /// The program, where it is not the service's.
     pub program: Option<&'a str>,
-    /// A file of a run that stands in for one of the service's.
-    pub stand_in: Option<&'a StandIn>,
+    /// Files of a run that stand in for some of the service's.
+    pub stand_ins: &'a [StandIn],
 }
 
 /// Runs the collector as root where that is wanted and allowed, else as whoever this is: less is seen then, and it says so.
@@ -411,6 +411,7 @@ fn collector() -> String {
         ("conf_awk", include_str!("../collect/conf.awk")),
         ("scrub_awk", include_str!("../collect/scrub.awk")),
         ("listeners_awk", include_str!("../collect/listeners.awk")),
+        ("swap_awk", include_str!("../collect/swap.awk")),
         ("probe_sh", include_str!("../collect/probe.sh")),
     ];
     let mut script: String = parts.iter().map(|(name, text)| format!("{name}='{}'\n", quoted(text))).collect();

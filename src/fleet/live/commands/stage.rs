@@ -57,6 +57,11 @@ pub fn digest(path: &str, become_: Become) -> Remote {
     Remote::new("digest", DIGEST, vec![path.to_owned()], become_ == Become::Sudo)
 }
 
+/// A digest of every line of the file at a path of the host, made with a key.
+pub fn lines(path: &str, key: &str, become_: Become) -> Remote {
+    Remote::new("digests", LINES, vec![path.to_owned(), key.to_owned()], become_ == Become::Sudo)
+}
+
 /// What a placement runs on its host, by way of the runner.
 pub(super) fn place(placement: &Placement) -> Vec<String> {
     let Placement { run, to, sha256, mode, owner } = placement;
@@ -114,6 +119,18 @@ const DIGEST: &str = script!(
     r#"
 if [ ! -e "$1" ]; then echo absent; exit 0; fi
 sum=$(sum_of "$1") && [ -n "$sum" ] && echo "sha256=$sum"
+"#
+);
+
+/// `LINES path key`. More lines than that are not worth the seconds that they would take.
+const LINES: &str = script!(
+    r#"
+[ -f "$1" ] || fail "there is no file $1"
+[ "$(awk 'END { print NR }' "$1")" -le 3000 ] || fail "$1 has more than 3000 lines"
+while IFS= read -r line || [ -n "$line" ]; do
+  printf '%s\n%s' "$2" "$line" | sum_of /dev/stdin || exit 1
+done <"$1"
+echo end
 "#
 );
 
