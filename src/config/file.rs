@@ -73,7 +73,7 @@ fn undefined(text: &str, name: &str, variables: &BTreeMap<String, String>) -> Mi
 fn used(text: &str, name: &str) -> Option<Span> {
     let mut from = 0;
     while let Some(open) = text[from..].find('{').map(|at| from + at) {
-        let close = match text[open..].as_bytes().get(1) {
+        let close = match text.as_bytes().get(open + 1) {
             Some(b'{') => "}}",
             Some(b'%') => "%}",
             _ => {
