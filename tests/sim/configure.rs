@@ -57,7 +57,7 @@ fn files_are_put_in_place_by_whoever_goes_on() {
     for_every_nth_seed(5, "files_are_put_in_place_by_whoever_goes_on", |seed| {
         let mut rng = fastrand::Rng::with_seed(seed);
         let ways = rng.u8(..3);
-        let way = |n: usize| if ways == 0 || (ways == 1 && n % 2 == 0) { Way::Reload } else { Way::Restart };
+        let way = |n: usize| if ways == 0 || (ways == 1 && n.is_multiple_of(2)) { Way::Reload } else { Way::Restart };
         let mut setup = configured(Setup::random(seed), "config-2", way);
         setup.signals.clear();
         setup.death = Some(match rng.u8(..3) {
