@@ -8,6 +8,7 @@ FUZZ_SECONDS ?= 300
 
 help:
 	@echo 'make demo [FAULT=port-conflict|bad-config|store-owner|tls-missing]  roll a live cluster, or see a halt'
+	@echo 'make demo UPGRADE=1                 bring another nats-server to it'
 	@echo 'make test                           install what is missing, run all tests, those on real hosts too'
 	@echo 'make lint                           format, clippy, docs, shell scripts'
 	@echo 'make bench                          what a roll costs: clients, time, memory, beside Ansible and a bare loop'
@@ -16,7 +17,7 @@ help:
 	@echo 'make lab-down                       take them down'
 
 demo:
-	@tests/lab/demo.sh $(if $(FAULT),--fault $(FAULT)) $(if $(REDUCED),--reduced)
+	@tests/lab/demo.sh $(if $(FAULT),--fault $(FAULT)) $(if $(UPGRADE),--upgrade) $(if $(REDUCED),--reduced)
 
 # `make test TESTS='--test lab -- --exact disk::…'` runs some of them.
 test:

@@ -1,22 +1,27 @@
 #!/usr/bin/env bash
-# demo.sh [--fault FAULT] [--reduced]: rolls a live cluster of three real hosts under load, and shows
-# what its clients noticed. With a fault on the second host: shows the halt. Takes everything down at the end.
+# demo.sh [--fault FAULT | --upgrade] [--reduced]: rolls a live cluster of three real hosts under load, and shows
+# what its clients noticed. With a fault on the second host: shows the halt. With --upgrade: brings another nats-server to them.
+# Takes everything down at the end.
 # ROLLGATE=PATH uses a binary that is built already, WITNESS=PATH likewise.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$HERE/../.."
 lab=$HERE/lab
-fault='' reduced=no
+fault='' reduced=no upgrade=no
+old=2.14.6 new=2.15.1
 while (($#)); do
   case $1 in
     --fault) fault=${2:?--fault needs a name} && shift 2 ;;
+    --upgrade) upgrade=yes && shift ;;
     --reduced) reduced=yes && shift ;;
-    *) echo "usage: demo.sh [--fault FAULT] [--reduced]" >&2 && exit 2 ;;
+    *) echo "usage: demo.sh [--fault FAULT | --upgrade] [--reduced]" >&2 && exit 2 ;;
   esac
 done
 case $fault in '' | port-conflict | bad-config | tls-missing | store-owner | store-readonly | wrong-cluster | disk-full) ;;
   *) echo "demo: no fault '$fault' (see: tests/lab/lab help)" >&2 && exit 2 ;;
 esac
+
+[[ $upgrade == no || $fault$reduced == no ]] || { echo "demo: --upgrade goes with no fault, and needs real hosts" >&2 && exit 2; }
 
 step() { if [[ -t 1 && -z ${NO_COLOR:-} ]]; then printf '\n\e[1m== %s\e[0m\n' "$*"; else printf '\n== %s\n' "$*"; fi; }
 fail() { echo "demo: $*" >&2; exit 1; }
@@ -25,6 +30,7 @@ if [[ $reduced == no ]] && ((EUID != 0)); then
   if command -v sudo >/dev/null; then
     echo "demo: not root. sudo is used to install packages, and to make the network namespaces and mounts of three hosts."
   else
+    [[ $upgrade == no ]] || fail "neither root nor sudo: an upgrade needs real hosts"
     echo "demo: neither root nor sudo, so no hosts of their own can be made (network namespaces and mounts need root)."
     echo "demo: showing the reduced demo: three servers on loopback addresses, sshd as you, no systemd."
     reduced=yes
@@ -63,7 +69,7 @@ if [[ $reduced == yes ]]; then
   inside=() ports=(--client-port 24222 --monitor-port 28222)
 else
   "$lab" base
-  "$lab" up "$name"
+  if [[ $upgrade == yes ]]; then "$lab" up "$name" --nats "$old"; else "$lab" up "$name"; fi
   run=$("$lab" path "$name") network=10.77.0
   inside=("$lab" exec "$name" --) ports=()
 fi
@@ -90,8 +96,13 @@ done
 
 # the journal of the demo goes with the demo
 export XDG_STATE_HOME=$work/state
-step "rollgate plan -i inventory.yaml"
-"${inside[@]}" "$rollgate" plan -i "$inventory" || fail "plan failed"
+command=(restart) settings=()
+if [[ $upgrade == yes ]]; then
+  cp "${ROLLGATE_LAB_DIR:-$HOME/.cache/rollgate-lab}/bin/nats-server-$new" "$work/nats-server"
+  command=(upgrade) settings=(--set "binary=$work/nats-server" --set "version=$new" --set canary=10s)
+fi
+step "rollgate plan ${command[*]} -i inventory.yaml ${settings[*]}"
+"${inside[@]}" "$rollgate" plan "${command[@]}" -i "$inventory" "${settings[@]}" || fail "plan failed"
 if [[ -n $fault ]]; then
   # the order is rollgate's: the meta leader goes last, whichever it is
   mapfile -t order < <("${inside[@]}" "$rollgate" plan -i "$inventory" -o json | grep -o '"host": *"h[1-3]"' | grep -o 'h[1-3]')
@@ -100,15 +111,14 @@ if [[ -n $fault ]]; then
   step "a fault on the second host of the plan, $second: $fault (it shows when nats-server restarts)"
   if [[ $reduced == yes ]]; then "$lab" plain-fault "$name" "$second" "$fault"; else "$lab" fault "$name" "$second" "$fault"; fi
 fi
-command=(restart)
 if [[ $fault == wrong-cluster ]]; then
   # this server lives, so nothing but the deadline ends the wait: 10 minutes is long for a demo
   printf 'name: hasty\nturn: [stop, start, gate: {deadline: 20s}, settle]\n' >"$work/hasty.yaml"
   command=(run "$work/hasty.yaml")
 fi
-step "rollgate ${command[*]} -i inventory.yaml --yes"
+step "rollgate ${command[*]} -i inventory.yaml ${settings[*]} --yes"
 status=0
-"${inside[@]}" "$rollgate" "${command[@]}" -i "$inventory" --yes || status=$?
+"${inside[@]}" "$rollgate" "${command[@]}" -i "$inventory" "${settings[@]}" --yes || status=$?
 echo "(exit status $status)"
 
 step "what the clients and an independent observer saw"
