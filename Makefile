@@ -1,4 +1,4 @@
-.PHONY: help demo test lint bench fuzz lab lab-down
+.PHONY: help demo test lint bench fuzz fuzz-tools lab lab-down
 HOSTS ?= 3
 NATS ?= 2.15.1
 LAB = tests/lab/lab
@@ -40,15 +40,20 @@ bench:
 	@cargo run --release --quiet --example plan-scale
 	@cargo run --release --quiet --example simbench
 
-# Coverage of a compiler that is not nightly has to be asked for by RUSTC_BOOTSTRAP.
-fuzz:
+# Coverage of a compiler that is not nightly has to be asked for by RUSTC_BOOTSTRAP. Dependencies are those of the crate, and
+# each target begins with what its tests have.
+SEEDS_conf = tests/conf/valid tests/conf/invalid tests/conf/beyond
+FLAGS_evidence = -seed_inputs=src/core/diagnosis/parse/healthy.txt
+SEEDS_files = tests/config/good playbooks
+fuzz: $(FUZZ:%=fuzz-%)
+fuzz-%: fuzz-tools
+	mkdir -p tests/fuzz/corpus/$*
+	RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir tests/fuzz $* tests/fuzz/corpus/$* $(SEEDS_$*) -- \
+	  -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -timeout=10 -max_len=20000 -print_final_stats=1 $(FLAGS_$*)
+fuzz-tools:
 	$(LAB) install c++:g++
-	cargo fuzz --version || cargo install --locked cargo-fuzz
-	set -e; for target in $(FUZZ); do \
-	  mkdir -p tests/fuzz/corpus/$$target; \
-	  RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir tests/fuzz $$target -- \
-	    -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -timeout=10 -max_len=20000; \
-	done
+	@command -v cargo-fuzz >/dev/null || { echo 'cargo-fuzz is missing: building it takes some minutes'; cargo install --locked cargo-fuzz; }
+	cp Cargo.lock tests/fuzz/Cargo.lock
 
 lab:
 	@$(LAB) up play --hosts $(HOSTS) --nats $(NATS)

@@ -8,6 +8,7 @@ use super::{Code, Error};
 use crate::{
     config::{Inventory, Playbook, inventory::Selection, playbook::Given},
     core::{
+        diagnosis::{Context, EXPIRING_DAYS, Purpose},
         install::{self, Install, Source},
         playbook::{OnlyIf, Step},
         safety::Objection,
@@ -144,6 +145,21 @@ impl Limits {
         playbook.policy.only_if = self.only_if.map(|Condition::Changed| OnlyIf::Changed).or(playbook.policy.only_if);
         playbook.policy.stop_after = self.stop_after.or(playbook.policy.stop_after);
         playbook
+    }
+}
+
+/// When a certificate's end is near.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Expiring {
+    /// Tell certificates that expire within so many days.
+    #[arg(long, value_name = "DAYS", default_value_t = EXPIRING_DAYS)]
+    pub expiring_days: u32,
+}
+
+impl Expiring {
+    /// What the rules are told.
+    pub fn context(self, purpose: Purpose) -> Context {
+        Context { purpose, expiring_days: self.expiring_days, ..Context::default() }
     }
 }
 

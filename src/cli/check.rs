@@ -15,13 +15,13 @@ use tokio::sync::Semaphore;
 
 use super::{
     Code, Error,
-    args::{Format, Target},
+    args::{Expiring, Format, Target},
     diagnose, output,
 };
 use crate::{
     config::inventory::Selection,
     core::{
-        diagnosis::{Context, Diagnosis, EXPIRING_DAYS, Finding, Purpose, Severity},
+        diagnosis::{Context, Diagnosis, Finding, Purpose, Severity},
         halt::health_words,
         view::{ClientPort, Failure, FailureKind, Phase, ServerView},
     },
@@ -39,9 +39,8 @@ const AT_ONCE: usize = 10;
 pub struct Check {
     #[command(flatten)]
     target: Target,
-    /// Tell certificates that expire within so many days.
-    #[arg(long, value_name = "DAYS", default_value_t = EXPIRING_DAYS)]
-    expiring_days: u32,
+    #[command(flatten)]
+    expiring: Expiring,
     /// The form of the answer.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -101,7 +100,7 @@ impl Item {
 /// The configuration has mistakes.
 pub async fn run(args: Check) -> Result<Code, Error> {
     let (_, selections) = args.target.load()?;
-    let context = Context { purpose: Purpose::Check, expiring_days: args.expiring_days, ..Context::default() };
+    let context = args.expiring.context(Purpose::Check);
     let asking = Semaphore::new(AT_ONCE);
     let clusters = selections.iter().map(|selection| cluster(selection, &context, &asking));
     let answers: Vec<Vec<HostAnswer>> = stream::iter(clusters).buffered(AT_ONCE).try_collect().await?;
@@ -183,15 +182,22 @@ fn server_checks(host: &Host, server: &ServerView) -> Vec<Item> {
 
 /// Unreachable outweighs the rest: nothing else is known of such a host.
 fn verdict(hosts: &[HostAnswer]) -> Code {
-    let failed: Vec<&Item> = hosts.iter().flat_map(|host| &host.checks).filter(|item| !item.ok).collect();
     let found = diagnose::verdict(hosts.iter().map(|host| &host.diagnosis));
-    if failed.iter().any(|item| item.kind.is_some_and(FailureKind::is_unreachable)) {
+    if hosts.iter().any(|host| unreachable(&host.checks)) {
         Code::Unreachable
-    } else if failed.is_empty() || found == Code::Unreachable {
+    } else if hosts.iter().flat_map(|host| &host.checks).all(|item| item.ok) || found == Code::Unreachable {
         found
     } else {
         Code::Refused
     }
+}
+
+/// Whether a host, or the server that runs there, can't be reached. A monitoring port that is closed because the server does
+/// not run, as in a cold start, is another matter.
+fn unreachable(checks: &[Item]) -> bool {
+    let down = checks.iter().any(|item| item.check == "service" && !item.ok && item.kind.is_none());
+    let in_order = |item: &Item| item.ok || down && item.check == "monitoring";
+    checks.iter().any(|item| !in_order(item) && item.kind.is_some_and(FailureKind::is_unreachable))
 }
 
 const GOOD: Style = AnsiColor::Green.on_default();
@@ -243,4 +249,27 @@ fn lines(host: &HostAnswer) -> Vec<String> {
 
 fn commands(finding: &Finding) -> impl Iterator<Item = &str> {
     finding.remedy.commands.iter().map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(items: Vec<Item>, expected: Code) {
+        let checks = items.iter().map(|item| format!("{} {}", item.check, item.ok)).collect::<Vec<_>>().join(", ");
+        let host =
+            HostAnswer { cluster: "lab".into(), host: "h1".into(), checks: items, diagnosis: Diagnosis::default() };
+        assert_eq!(verdict(&[host]), expected, "{checks}");
+    }
+
+    #[test]
+    fn a_host_that_is_away_is_not_a_server_that_is_down() {
+        let refused = || Item::of("monitoring", Err(Failure::new(FailureKind::Refused, "connection refused")));
+        let (reached, runs) = (|| Item::ok("ssh", "h1"), || Item::ok("service", "active (running)"));
+        check(vec![reached(), runs()], Code::Done);
+        check(vec![reached(), Item::bad("service", "inactive (dead)"), refused()], Code::Refused);
+        check(vec![reached(), runs(), refused()], Code::Unreachable);
+        let away = Item::of("ssh", Err(Failure::new(FailureKind::Unreachable, "timed out")));
+        check(vec![away, refused()], Code::Unreachable);
+    }
 }

@@ -11,12 +11,12 @@ use serde::Serialize;
 
 use super::{
     Code, Error,
-    args::{Format, Target},
+    args::{Expiring, Format, Target},
     output,
 };
 use crate::{
     core::{
-        diagnosis::{Context, Diagnosis, EXPIRING_DAYS, Purpose},
+        diagnosis::{Diagnosis, Purpose},
         halt::Serving,
     },
     fleet::live::Live,
@@ -31,9 +31,8 @@ pub struct Diagnose {
     /// The hosts to look at; without any, all that are selected.
     #[arg(value_name = "HOST")]
     hosts: Vec<String>,
-    /// Tell certificates that expire within so many days.
-    #[arg(long, value_name = "DAYS", default_value_t = EXPIRING_DAYS)]
-    expiring_days: u32,
+    #[command(flatten)]
+    expiring: Expiring,
     /// Keep the evidence too, secrets taken out, in this file: one JSON document a host, a line each.
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
@@ -63,7 +62,7 @@ struct HostAnswer {
 pub async fn run(mut args: Diagnose) -> Result<Code, Error> {
     args.target.host.append(&mut args.hosts);
     let (_, selections) = args.target.load()?;
-    let context = Context { purpose: Purpose::Look, expiring_days: args.expiring_days, ..Context::default() };
+    let context = args.expiring.context(Purpose::Look);
     let mut hosts = Vec::new();
     for selection in &selections {
         let fleet = Live::new(&selection.cluster).await?;

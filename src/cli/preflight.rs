@@ -6,9 +6,13 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Code, Error, args::Format, diagnose, output};
+use super::{
+    Code, Error,
+    args::{Expiring, Format},
+    diagnose, output,
+};
 use crate::{
-    core::diagnosis::{Context, Diagnosis, EXPIRING_DAYS, Purpose, diagnose as judge},
+    core::diagnosis::{Diagnosis, Purpose, diagnose as judge},
     fleet::live::{Collected, collect},
     report::finding_line,
 };
@@ -25,9 +29,8 @@ pub struct Preflight {
     /// The server's program, where it is not in PATH.
     #[arg(short, long, value_name = "FILE")]
     binary: Option<String>,
-    /// Tell certificates that expire within so many days.
-    #[arg(long, value_name = "DAYS", default_value_t = EXPIRING_DAYS)]
-    expiring_days: u32,
+    #[command(flatten)]
+    expiring: Expiring,
     /// The form of the answer.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -42,11 +45,15 @@ struct Answer {
 /// Looks at this machine.
 ///
 /// # Errors
-/// The answer can't be printed.
+/// There is no program to look at, or the answer can't be printed.
 pub async fn run(args: Preflight) -> Result<Code, Error> {
     let target = Collected { config: Some(&args.config), program: args.binary.as_deref(), ..Collected::default() };
     let archive = collect::here(&target, LIMIT).await;
-    let context = Context { purpose: Purpose::Preflight, expiring_days: args.expiring_days, ..Context::default() };
+    // Without the program the configuration is not tested, and that is no pass.
+    if archive.machine.is_ok() && archive.binary.is_err() {
+        return Err(Error::plain(Code::Usage, "there is no nats-server in PATH").hint("name it: `--binary FILE`"));
+    }
+    let context = args.expiring.context(Purpose::Preflight);
     let diagnosis = judge(&archive, &context);
     let code = diagnose::verdict(std::iter::once(&diagnosis));
     match args.output {

@@ -31,10 +31,11 @@ now() { echo "${EPOCHREALTIME/[.,]/}"; }
 # shellcheck source=tests/lab/bench/crash.sh
 . "$HERE/bench/crash.sh"
 
-# The faults of the matrix, met in a roll: tests/lab/matrix/figures.rs has the limits.
+# The faults of the matrix, met in a roll: tests/lab/matrix/figures.rs has the limits. What asks is built as the tests are,
+# what is measured is the release.
 bench_causes() {
   "$lab" base >&2
-  ROLLGATE_REQUIRE_LAB=1 cargo test --release --quiet --test lab -- --ignored --exact matrix::figures::figures >"$work/causes" 2>&1 &&
+  ROLLGATE_REQUIRE_LAB=1 ROLLGATE=$rollgate CARGO_PROFILE_TEST_OPT_LEVEL=1 cargo test --quiet --test lab -- --ignored --exact matrix::figures::figures >"$work/causes" 2>&1 &&
     sed -n '/^from the start/,/peak memory/p' "$work/causes" && return
   cat "$work/causes"
   return 1

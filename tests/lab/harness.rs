@@ -184,9 +184,10 @@ impl Lab {
         Running::start(self.rollgate_command(args), &self.state()).wait(WIDE)
     }
 
-    /// The command line of rollgate in the lab's network.
+    /// The command line of rollgate in the lab's network; of another build where `ROLLGATE` names one, as for figures.
     pub fn rollgate_command(&self, args: &[&str]) -> Command {
-        let mut command = self.exec(ROLLGATE, args);
+        let program = std::env::var("ROLLGATE").unwrap_or_else(|_| ROLLGATE.to_owned());
+        let mut command = self.exec(&program, args);
         command.env("XDG_STATE_HOME", self.work.path().join("state")).env_remove("ROLLGATE_INVENTORY");
         command
     }

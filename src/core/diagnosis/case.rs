@@ -7,7 +7,7 @@ use super::{
     files::TlsFile,
     finding::{Finding, Quote},
     settings::{Endpoint, Settings},
-    unit::UnitState,
+    unit::{Manager, UnitState},
 };
 use crate::core::view::{Exit, HealthError, Phase, ServerView};
 
@@ -142,9 +142,19 @@ impl<'a> Case<'a> {
         self.server().is_some_and(ServerView::healthy)
     }
 
-    /// What healthz has against it.
-    pub(super) fn health_errors(&self) -> &'a [HealthError] {
-        self.server().and_then(|server| server.health.as_ref().ok()).map_or(&[], |health| &health.errors)
+    /// What healthz has against it, and whether it had it before the server was touched: that is no cause of a halt.
+    pub(super) fn all_health_errors(&self) -> impl Iterator<Item = (&'a HealthError, bool)> {
+        let errors =
+            self.server().and_then(|server| server.health.as_ref().ok()).map_or(&[][..], |health| &health.errors);
+        let before = &self.context.health_before;
+        errors
+            .iter()
+            .map(|error| (error, before.iter().any(|before| before.kind == error.kind && before.error == error.error)))
+    }
+
+    /// What healthz has against it, without what stood before.
+    pub(super) fn health_errors(&self) -> impl Iterator<Item = &'a HealthError> {
+        self.all_health_errors().filter_map(|(error, stood)| (!stood).then_some(error))
     }
 
     /// The host's clock.
@@ -243,7 +253,60 @@ impl<'a> Case<'a> {
     pub(super) fn test_command(&self) -> String {
         let binary = self.archive.binary.as_ref().map_or("nats-server", |binary| &binary.path);
         let main = self.archive.config.as_ref().map_or("/etc/nats/nats-server.conf", |config| &config.main);
-        format!("sudo -u {} {binary} -t -c {main}", self.user())
+        match self.container() {
+            Some((tool, name)) => format!("sudo {tool} exec {name} {binary} -t -c {main}"),
+            None => format!("sudo -u {} {binary} -t -c {main}", self.user()),
+        }
+    }
+
+    pub(super) fn is_systemd(&self) -> bool {
+        self.unit().is_some_and(|unit| unit.manager == Manager::Systemd)
+    }
+
+    /// The container that it runs in, and the program that manages it.
+    fn container(&self) -> Option<(&'static str, &'a str)> {
+        let tool = match self.unit()?.manager {
+            Manager::Docker => "docker",
+            Manager::Podman => "podman",
+            Manager::Systemd | Manager::Command | Manager::None => return None,
+        };
+        Some((tool, self.unit_name()))
+    }
+
+    /// The command that has its manager do `verb` with it (`start`, `restart`); none where its commands are the operator's.
+    pub(super) fn manage(&self, verb: &str) -> Option<String> {
+        match self.unit()?.manager {
+            Manager::Systemd => Some(format!("sudo systemctl {verb} {}", self.unit_name())),
+            Manager::Docker | Manager::Podman => {
+                self.container().map(|(tool, name)| format!("sudo {tool} {verb} {name}"))
+            }
+            Manager::Command | Manager::None => None,
+        }
+    }
+
+    /// Where the state of the service was read.
+    pub(super) fn state_source(&self) -> String {
+        match self.container() {
+            Some((tool, name)) => format!("{tool} inspect {name}"),
+            None if self.is_systemd() => format!("systemctl show {}", self.unit_name()),
+            None => "the status command".into(),
+        }
+    }
+
+    /// The command that shows the last lines of its log.
+    pub(super) fn log_command(&self, lines: u32) -> String {
+        match self.container() {
+            Some((tool, name)) => format!("sudo {tool} logs --tail {lines} {name}"),
+            None => format!("journalctl -u {} -n {lines}", self.unit_name()),
+        }
+    }
+
+    /// The command that goes on showing it.
+    pub(super) fn follow_command(&self) -> String {
+        match self.container() {
+            Some((tool, name)) => format!("sudo {tool} logs --follow --tail 10 {name}"),
+            None => format!("journalctl -fu {}", self.unit_name()),
+        }
     }
 
     /// How the process ended, in words.
@@ -262,9 +325,9 @@ fn run_lines(archive: &Archive) -> Vec<Line<'_>> {
     match archive.process.as_ref().ok().and_then(Option::as_ref) {
         Some(process) => all
             .filter(|line| match (line.line.pid, process.started, line.line.at) {
-                (Some(pid), ..) => pid == process.pid,
-                // The start is told to the second.
-                (None, Some(started), Some(at)) => at >= started - SignedDuration::from_secs(2),
+                (Some(pid), ..) if process.inner_pid.is_none() => pid == process.pid,
+                // Every start in a container has the same id. The start is told to the second.
+                (_, Some(started), Some(at)) => at >= started - SignedDuration::from_secs(2),
                 _ => false,
             })
             .collect(),

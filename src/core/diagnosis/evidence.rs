@@ -41,8 +41,8 @@ pub struct Archive {
     pub journal: Seen<Log>,
     /// The file that `log_file` names: fatal lines are only here where there is one. None where none is configured.
     pub log_file: Seen<Option<Log>>,
-    /// Processes that the kernel killed for want of memory.
-    pub oom_kills: Seen<Vec<String>>,
+    /// What the kernel's log tells of processes that it killed for want of memory.
+    pub oom_kills: Seen<Vec<LogLine>>,
     /// The server's program.
     pub binary: Seen<Binary>,
     /// The server's configuration, secrets taken out.
@@ -169,6 +169,9 @@ pub struct HostFacts {
 pub struct Process {
     /// Its id.
     pub pid: u32,
+    /// Its id in its container, which its own log lines have; none where it runs in none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inner_pid: Option<u32>,
     /// Its program.
     pub exe: Option<String>,
     /// The program on disk is not the one that runs: it was replaced.
@@ -225,7 +228,7 @@ pub struct LogLine {
     pub pid: Option<u32>,
     /// nats-server's level: `INF`, `WRN`, `ERR`, `FTL` …; none for anything else, such as a configuration error.
     pub level: Option<String>,
-    /// Who said it in the journal, such as `nats-server` or `systemd`.
+    /// Who said it in the journal, such as `nats-server`, `systemd` or `kernel`.
     pub from: Option<String>,
     /// The text without what stands above.
     pub text: String,

@@ -6,7 +6,6 @@ use super::{
     evidence::Archive,
     finding::{Diagnosis, Finding, Quote, Severity},
     rules::RULES,
-    unit::Manager,
 };
 use crate::core::notable::notable;
 
@@ -104,28 +103,19 @@ fn symptoms_of_symptoms(causes: &mut Vec<Finding>) {
 
 /// What remains to be done once the cause is gone: a reload, or a start.
 fn last_step(case: &Case<'_>, finding: &mut Finding) {
-    let unit = case.unit_name();
-    let manager = case.unit().map(|unit| unit.manager);
     let already = |text: &str| finding.remedy.commands.iter().any(|command| command.contains(text));
     let command = if finding.reload_enough {
-        match (case.process(), manager) {
-            (Some(process), _) => format!("sudo kill -HUP {}", process.pid),
-            (None, Some(Manager::Systemd)) => format!("sudo systemctl reload {unit}"),
-            _ => return,
+        match case.process() {
+            Some(process) => Some(format!("sudo kill -HUP {}", process.pid)),
+            None => case.manage("reload").filter(|_| case.is_systemd()),
         }
     } else if finding.restart_helps && finding.severity == Severity::Blocking && !case.preflight() && !symptom(finding)
     {
-        let verb = if case.alive() { "restart" } else { "start" };
-        match manager {
-            Some(Manager::Systemd) => format!("sudo systemctl {verb} {unit}"),
-            Some(Manager::Docker) => format!("sudo docker {verb} {unit}"),
-            Some(Manager::Podman) => format!("sudo podman {verb} {unit}"),
-            Some(Manager::Command | Manager::None) | None => return,
-        }
+        case.manage(if case.alive() { "restart" } else { "start" })
     } else {
-        return;
+        None
     };
-    if !already(&command) {
+    if let Some(command) = command.filter(|command| !already(command)) {
         finding.remedy.commands.push(command);
     }
 }

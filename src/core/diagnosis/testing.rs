@@ -35,6 +35,7 @@ pub(crate) fn healthy() -> Archive {
         unit: Ok(unit()),
         process: Ok(Some(Process {
             work: None,
+            inner_pid: None,
             pid: 100,
             exe: Some("/usr/local/bin/nats-server".into()),
             exe_replaced: false,

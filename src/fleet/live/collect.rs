@@ -273,6 +273,19 @@ mod tests {
             String::from_utf8_lossy(&shell.wait_with_output().unwrap().stdout).into_owned()
         }
 
+        #[test]
+        fn digits_of_a_secret_are_no_secret_where_nobody_wrote_them() {
+            let directory = tempfile::tempdir().unwrap();
+            std::fs::write(directory.path().join("nats.conf"), "unheard_of: 1000\n").unwrap();
+            let kept = "m\tclock\t1795410003\nb\telf\t7f454c4602010100000000000000000002003e00\np\tpid\t10001\n";
+            let said = "nats-server[10001]: [10001] 2026/11/23 10:00:00.100010 [FTL] it was";
+            let line = format!("j\t1795410003.100010 h1 {said}");
+            let secret = super::REDACTED;
+            let text = awk(directory.path(), &format!("{kept}{line} 1000\nu\tArgv\tx --y 1000\n"));
+            let expected = format!("{kept}{line} {secret}\nu\tArgv\tx --y {secret}\n");
+            assert!(text.ends_with(&expected), "{text}");
+        }
+
         proptest! {
             // Each case runs three processes; PROPTEST_CASES asks for more.
             #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]

@@ -1,6 +1,11 @@
 //! Commands and requests of the operator's that are made from the controller.
 
-use std::{collections::VecDeque, process::Stdio, time::Duration};
+use std::{
+    collections::VecDeque,
+    process::Stdio,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio::{
     io::AsyncReadExt,
@@ -10,6 +15,7 @@ use tokio::{
 };
 
 use reqwest::Url;
+use rustls::ClientConfig;
 
 use super::{monitor, tls};
 use crate::{
@@ -75,11 +81,20 @@ pub(super) async fn run(command: &Command, limit: Duration) -> Seen<Ended> {
     Ok(Ended { status, output: tail.text() })
 }
 
+/// Whom this machine trusts, read once: a check is tried many times.
+static TRUSTED: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+
 /// GETs `url` with the certificates that this machine trusts; the status and the body.
 pub(super) async fn get(url: &str, limit: Duration) -> Seen<(u16, String)> {
     let url = Url::parse(url).map_err(|error| Failure::new(FailureKind::NotAsked, format!("{url}: {error}")))?;
-    let tls = tls::client(&TlsFiles::default())?;
-    monitor::get_url(&tls, &url, limit).await
+    let tls = match TRUSTED.get() {
+        Some(tls) => tls,
+        None => {
+            let read = tls::client(&TlsFiles::default())?;
+            TRUSTED.get_or_init(|| read)
+        }
+    };
+    monitor::get_url(tls, &url, limit).await
 }
 
 /// As a shell counts a process that a signal ended.

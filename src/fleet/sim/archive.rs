@@ -27,6 +27,7 @@ impl World {
         let now = self.clock(self.now, entry.clock);
         let asked = self.clock(self.now, clock);
         let process = entry.process.as_ref().map(|process| Process {
+            inner_pid: None,
             work: None,
             pid: process.pid,
             exe: Some(PROGRAM.into()),

@@ -54,7 +54,7 @@ pub fn file(tagged: &Tagged<'_>, offset: i64, since: Option<Timestamp>) -> Seen<
 }
 
 /// `1795384326.123456 h1 nats-server[62]: text` (journalctl's short-unix); anything else is a line of nats-server itself.
-fn journal_line(line: &str, offset: i64) -> LogLine {
+pub fn journal_line(line: &str, offset: i64) -> LogLine {
     let parsed = || {
         let (time, rest) = line.split_once(' ')?;
         let at = unix_time(time)?;
@@ -73,7 +73,14 @@ fn journal_line(line: &str, offset: i64) -> LogLine {
             ..said
         })
     };
-    parsed().unwrap_or_else(|| nats_line(line.trim_start(), offset))
+    parsed().or_else(|| container_line(line, offset)).unwrap_or_else(|| nats_line(line.trim_start(), offset))
+}
+
+/// `2026-11-23T07:44:27.417456123Z [1] …` (`docker logs --timestamps`): the words' own time is by the container's zone.
+fn container_line(line: &str, offset: i64) -> Option<LogLine> {
+    let (time, rest) = line.split_once(' ')?;
+    let at: Timestamp = time.parse().ok()?;
+    Some(LogLine { at: Some(at), ..nats_line(rest, offset) })
 }
 
 fn unix_time(text: &str) -> Option<Timestamp> {
@@ -158,6 +165,14 @@ mod tests {
                 Some("nats-server"),
                 "nats-server: /etc/nats.conf:5:1: unknown field \"x\"",
             ),
+        );
+        check(
+            "2026-11-22T21:52:06.123456789Z [1] 2026/11/22 23:52:06.123456 [INF] a",
+            (Some("2026-11-22T21:52:06.123456789Z"), Some(1), Some("INF"), None, "a"),
+        );
+        check(
+            "2026-11-22T22:52:06+01:00 nats-server: no",
+            (Some("2026-11-22T21:52:06Z"), None, None, None, "nats-server: no"),
         );
         check("[7] 2026/11/22 21:52:06.5 [ERR] a", (Some("2026-11-22T20:52:06.5Z"), Some(7), Some("ERR"), None, "a"));
         check("[7] [INF] no time", (None, Some(7), Some("INF"), None, "no time"));

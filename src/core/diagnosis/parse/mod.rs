@@ -125,7 +125,7 @@ pub fn archive(asked: &Asked, output: &[u8]) -> Archive {
         journal: log::journal(&tagged, as_root, offset),
         log_file: log::file(&tagged, offset, asked.since),
         oom_kills: if tagged.has("k") {
-            Ok(tagged.lines("k").filter(|line| !line.is_empty()).map(str::to_owned).collect())
+            Ok(tagged.lines("k").filter(|line| !line.is_empty()).map(|line| log::journal_line(line, offset)).collect())
         } else {
             Err(because(&gaps, "kernel log"))
         },

@@ -147,6 +147,7 @@ pub fn process(tagged: &Tagged<'_>) -> Option<Seen<Option<Process>>> {
     let state = one(&fields, "state").and_then(|text| text.chars().next());
     Some(Ok(Some(Process {
         pid: number(&fields, "pid")?,
+        inner_pid: number(&fields, "inner-pid"),
         exe_replaced: exe.as_ref().is_some_and(|exe| exe.ends_with(DELETED)),
         exe: exe.map(|exe| exe.trim_end_matches(DELETED).to_owned()),
         argv: one(&fields, "argv").map_or_else(Vec::new, |text| text.split('\t').map(str::to_owned).collect()),

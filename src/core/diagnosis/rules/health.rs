@@ -52,7 +52,7 @@ pub(super) fn rules(case: &Case<'_>) -> Vec<Finding> {
         Err(failure) if failure.kind != FailureKind::NotAsked => {
             let finding = Finding::of(&H_SILENT, "the process runs and healthz does not answer");
             let finding = finding.quote("/healthz", failure.detail.as_str());
-            found.push(finding.likely().run(format!("journalctl -u {} -n 50", case.unit_name())));
+            found.push(finding.likely().run(case.log_command(50)));
         }
         Ok(health) if !health.ok() && health.errors.is_empty() => {
             found.push(
@@ -62,8 +62,8 @@ pub(super) fn rules(case: &Case<'_>) -> Vec<Finding> {
         }
         _ => {}
     }
-    for error in case.health_errors() {
-        let finding = judged(case, error);
+    for (error, stood) in case.all_health_errors() {
+        let finding = judged(case, error, stood);
         match found.iter_mut().find(|other| other.code == finding.code) {
             Some(other) => *other = other.clone().quote(source(error), error.error.as_str()),
             None => found.push(finding),
@@ -72,10 +72,8 @@ pub(super) fn rules(case: &Case<'_>) -> Vec<Finding> {
     found
 }
 
-fn judged(case: &Case<'_>, error: &HealthError) -> Finding {
+fn judged(case: &Case<'_>, error: &HealthError, stood: bool) -> Finding {
     let text = error.error.as_str();
-    let stood =
-        case.context.health_before.iter().any(|before| before.kind == error.kind && before.error == error.error);
     let page = match error.kind.as_str() {
         _ if stood => &H_BEFORE,
         "CONNECTION" => &H_CONNECTION,
@@ -97,7 +95,7 @@ fn judged(case: &Case<'_>, error: &HealthError) -> Finding {
             _ => finding.run("nats stream report"),
         },
         "healthz-jetstream" => finding.run("nats server report jetstream"),
-        _ => finding.run(format!("journalctl -u {} -n 50", case.unit_name())),
+        _ => finding.run(case.log_command(50)),
     };
     // These go away by themselves where nothing else is wrong.
     if text.contains("catching up") || text.contains("not current with the meta leader") {

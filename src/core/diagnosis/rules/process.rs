@@ -1,8 +1,11 @@
 //! The unit, the program and the process: whether anything can start the server, and how it ended.
 
+use jiff::SignedDuration;
+
 use super::super::{
     case::{Case, Purpose},
     catalogue::pages,
+    evidence::LogLine,
     finding::Finding,
     unit::{Manager, UnitState},
 };
@@ -61,7 +64,8 @@ pages! {
         follows ["binary-too-old", "oom-killed"];
     OOM = "oom-killed" Blocking Process "the kernel killed the server: out of memory"
         why "The unit's memory limit, or the host's memory, was used up. Recovering a large store takes much memory."
-        proof "The unit's Result `oom-kill`; the kernel's `Out of memory: Killed process`."
+        proof "The unit's Result `oom-kill`; where the manager does not know, SIGKILL and the kernel's `Out of memory: Killed \
+               process` of the same moment."
         remedy "raise the limit, or give the host more memory, then start it";
     KILLED = "killed-by-signal" Blocking Process "the server was killed"
         why "SIGKILL gives the server no chance to save its state or to hand over its leaders: it comes back slower, and \
@@ -256,7 +260,7 @@ fn death(case: &Case<'_>) -> Vec<Finding> {
         };
         let run = match &case.archive.binary {
             Ok(binary) => format!("{} --version", binary.path),
-            Err(_) => format!("journalctl -u {} -n 200", case.unit_name()),
+            Err(_) => case.log_command(200),
         };
         found.push(Finding::of(page, title).died(&line).run(run));
     }
@@ -266,14 +270,14 @@ fn death(case: &Case<'_>) -> Vec<Finding> {
     let Some(unit) = case.unit() else { return found };
     let name = &unit.name;
     let result = unit.result.as_deref().unwrap_or_default();
-    let kill = case.archive.oom_kills.iter().flatten().last();
+    let kill = out_of_memory(case);
     let exit = unit.exit.map(|exit| exit.to_string()).unwrap_or_default();
     if result == "oom-kill" || kill.is_some() && unit.exit == Some(Exit::Signal(9)) {
         let limit = unit.memory_max.map(|max| format!(" (MemoryMax {})", crate::core::bytes(max))).unwrap_or_default();
         let finding = Finding::of(&OOM, format!("the kernel killed {name}: out of memory{limit}"))
-            .quote(format!("systemctl show {name}"), format!("Result={result}, {exit}"));
+            .quote(case.state_source(), format!("Result={result}, {exit}"));
         let finding = match kill {
-            Some(line) => finding.quote("kernel's log", line.as_str()),
+            Some(line) => finding.quote("the kernel's log", line.text.as_str()),
             None => finding,
         };
         let run = match unit.memory_max {
@@ -287,7 +291,7 @@ fn death(case: &Case<'_>) -> Vec<Finding> {
             case.settings().and_then(|settings| settings.lame_duck_s).unwrap_or(super::config::LAME_DUCK_S) + 30;
         found.push(
             Finding::of(&STOP_TIMEOUT, format!("systemd killed {name}{limit}: its stop took too long"))
-                .quote(format!("systemctl show {name}"), format!("Result=timeout, {exit}"))
+                .quote(case.state_source(), format!("Result=timeout, {exit}"))
                 .run(format!("sudo systemctl edit {name}   # [Service] TimeoutStopSec={wanted}")),
         );
     } else if let Some(Exit::Signal(signal)) = unit.exit
@@ -296,13 +300,32 @@ fn death(case: &Case<'_>) -> Vec<Finding> {
     {
         found.push(
             Finding::of(&KILLED, format!("{name} was ended by signal {signal}: {exit}"))
-                .quote(format!("systemctl show {name}"), format!("Result={result}, {exit}"))
-                .run(format!("journalctl -u {name} -n 50")),
+                .quote(case.state_source(), format!("Result={result}, {exit}"))
+                .run(case.log_command(50)),
         );
     }
     found.extend(setup(case, unit));
     found
 }
+
+/// Between the kernel's kill and the manager's word of the exit lie milliseconds; on a host that has no memory left it may
+/// be seconds.
+const KILL_TO_EXIT: SignedDuration = SignedDuration::from_secs(10);
+
+/// The kernel's word that it killed this server for want of memory. Its log is the whole machine's, and its process ids may
+/// be those of another namespace: program and time tell.
+fn out_of_memory<'a>(case: &Case<'a>) -> Option<&'a LogLine> {
+    let exited = case.said(&["code=killed"]).or_else(|| case.lines.last().copied())?.line.at?;
+    let own = case.archive.binary.as_ref().map_or(PROGRAM, |binary| binary.path.rsplit('/').next().unwrap_or(PROGRAM));
+    case.archive.oom_kills.iter().flatten().rev().find(|line| {
+        let killed = line.text.split_once("illed process ").and_then(|(_, rest)| rest.split(['(', ')']).nth(1));
+        killed.is_some_and(|name| name == PROGRAM || !name.is_empty() && own.starts_with(name))
+            && line.at.is_some_and(|at| at.duration_since(exited).abs() <= KILL_TO_EXIT)
+    })
+}
+
+/// The program's name, as the kernel tells it.
+const PROGRAM: &str = "nats-server";
 
 /// What systemd could not do before the program was its own: the exit status says which step (systemd.exec(5)), the
 /// journal does not always.
@@ -325,7 +348,7 @@ fn setup(case: &Case<'_>, unit: &UnitState) -> Option<Finding> {
     let finding = Finding::of(&EXEC_STEP, format!("systemd could not prepare the start of {name}: {what}"));
     let finding = match line {
         Some(line) => finding.died(&line),
-        None => finding.quote(format!("systemctl show {name}"), unit.exit.map(|e| e.to_string()).unwrap_or_default()),
+        None => finding.quote(case.state_source(), unit.exit.map(|e| e.to_string()).unwrap_or_default()),
     };
     let finding = unit.drop_ins.iter().fold(finding, |finding, file| finding.quote("drop-in", file.as_str()));
     Some(finding.run(format!("systemctl cat {name}")).run("getent passwd"))
@@ -344,7 +367,7 @@ fn files(case: &Case<'_>) -> Vec<Finding> {
     if let (Some(line), Some(..=32)) = (case.last_words.filter(|_| died.is_none() && !case.alive()), limit) {
         let quote = format!("LimitNOFILE={}", limit.unwrap_or_default());
         let finding = Finding::of(&FILES, format!("the server may open too few files{told}"));
-        return vec![finding.died(&line).quote(format!("systemctl show {name}"), quote).run(raise)];
+        return vec![finding.died(&line).quote(case.state_source(), quote).run(raise)];
     }
     if let Some(line) = died {
         return vec![Finding::of(&FILES, format!("the server may open too few files{told}")).died(&line).run(raise)];
@@ -391,13 +414,13 @@ fn standing(case: &Case<'_>, _found: &[Finding]) -> Option<Finding> {
     let words =
         format!("{}{}{exit}", unit.active, unit.sub.as_deref().map(|sub| format!(" ({sub})")).unwrap_or_default());
     let quote = |finding: Finding| {
-        let finding = finding.quote(format!("systemctl show {name}"), words.clone());
+        let finding = finding.quote(case.state_source(), words.clone());
         match case.last_words {
             Some(line) => finding.died(&line),
             None => finding,
         }
     };
-    let journal = format!("journalctl -u {name} -n 50");
+    let journal = case.log_command(50);
     match unit.phase {
         Phase::AutoRestart => {
             let times = again.map(|n| format!(" ({n} times so far)")).unwrap_or_default();
@@ -408,7 +431,10 @@ fn standing(case: &Case<'_>, _found: &[Finding]) -> Option<Finding> {
         Phase::Stopped if case.context.purpose == Purpose::Halt || case.last_words.is_some() => {
             Some(quote(Finding::of(&EXITED, format!("the server has exited{exit}"))).run(journal))
         }
-        Phase::Stopped => Some(quote(Finding::of(&NOT_STARTED, format!("{name} does not run")))),
+        Phase::Stopped => {
+            let finding = quote(Finding::of(&NOT_STARTED, format!("{name} does not run")));
+            Some(case.manage("start").into_iter().fold(finding, Finding::run))
+        }
         Phase::Running | Phase::Starting | Phase::Stopping | Phase::Missing => None,
     }
 }

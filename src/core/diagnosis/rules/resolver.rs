@@ -184,7 +184,7 @@ fn words(case: &Case<'_>) -> Vec<Finding> {
 /// What a running server says of its accounts.
 fn running(case: &Case<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    let unresolved = case.health_errors().iter().find(|error| error.error.contains("could not be resolved"));
+    let unresolved = case.health_errors().find(|error| error.error.contains("could not be resolved"));
     let fetch = case.keeps_saying(&["Account fetch failed"]);
     if unresolved.is_some() || fetch.is_some() && !case.ready() {
         let who = unresolved.and_then(|error| between(&error.error, "account '", "'")).unwrap_or("an account");

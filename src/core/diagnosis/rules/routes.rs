@@ -306,7 +306,7 @@ fn alone(case: &Case<'_>) -> Option<Finding> {
     }
     let line = case.keeps_saying(&["Waiting for routing to be established"]);
     let none = case.server().and_then(|server| server.routes.as_ref().ok()).is_some_and(Vec::is_empty);
-    let meta = case.health_errors().iter().find(|error| {
+    let meta = case.health_errors().find(|error| {
         ["still recovering meta layer", "not established contact with a meta leader"]
             .iter()
             .any(|mark| error.error.contains(mark))

@@ -59,8 +59,9 @@ pages! {
         proof "`corrupt record state`, `could not locate msg block`, `malformed or corrupt message` in the log."
         remedy "compare the stream's counts between its replicas; have a damaged replica made anew from them";
     WAL = "wal-damaged" Warning Store "a raft log on this server is damaged"
-        why "It is mended from the peers; a group without a healthy peer is lost."
-        proof "The lines `Corrupt WAL`, `Resetting WAL state`."
+        why "The server drops its log from there on and gets it anew from its peers; a group without a healthy peer is lost. \
+             Garbage, too, is dropped, and of that no server says a word."
+        proof "The lines `Could not load … from WAL`, `Corrupt WAL`, `Resetting WAL state`."
         remedy "look at the disk's health, and at the group's other members";
     WRITE_ERROR = "stream-write-error" Blocking Store "a stream can't write to its store"
         why "From 2.14 on healthz says so, and the stream stays off until a restart; older servers stay at 200."
@@ -105,6 +106,7 @@ pub(super) fn rules(case: &Case<'_>) -> Vec<Finding> {
     found.extend(left_out(case));
     found.extend(assets(case));
     found.extend(damage(case));
+    found.extend(raft_log(case));
     found.extend(recovery(case));
     found.extend(short(case));
     found
@@ -114,17 +116,14 @@ fn refused(case: &Case<'_>) -> Option<Finding> {
     let line = case.died_with("Can't start JetStream")?;
     let text = line.text();
     if text.contains("snapshot corrupt") {
-        let store = case.archive.store.as_ref().ok().and_then(Option::as_ref);
-        let path = store.map_or_else(|| store_path(case), |store| store.path.clone());
+        let path = store_path(case);
         let meta = match case.said(&["Snapshot corrupt", "Could not start metadata controller"]) {
             Some(line) => {
                 Finding::of(&META_SNAPSHOT, format!("the meta group's snapshot in {path} is damaged")).line(&line)
             }
             None => Finding::of(&META_SNAPSHOT, format!("the meta group's snapshot in {path} is damaged")),
         };
-        // Below the system account's name (`jetstream_cluster.go`, `setupMetaGroup`).
-        let system = case.settings().and_then(|settings| settings.system_account.as_deref()).unwrap_or("$SYS");
-        let place = format!("'{path}/{system}/_js_/_meta_'");
+        let place = raft_place(case, "_meta_");
         return Some(meta.died(&line).run(format!("sudo mv {place} /var/tmp/meta-damaged")));
     }
     if text.contains("requires configured routes") {
@@ -164,7 +163,7 @@ fn parent(path: &str) -> &str {
 }
 
 fn turned_off(case: &Case<'_>) -> Option<Finding> {
-    let off = case.health_errors().iter().find(|error| error.error.contains("JetStream not enabled"));
+    let off = case.health_errors().find(|error| error.error.contains("JetStream not enabled"));
     let line = case.said(&["will be DISABLED", "disabling JetStream"]);
     if off.is_none() && (line.is_none() || case.ready() || !case.alive()) {
         return None;
@@ -272,6 +271,12 @@ fn store_path(case: &Case<'_>) -> String {
     }
 }
 
+/// A raft group's directory, quoted: below the system account's name (`jetstream_cluster.go`, `setupMetaGroup`).
+fn raft_place(case: &Case<'_>, group: &str) -> String {
+    let system = case.settings().and_then(|settings| settings.system_account.as_deref()).unwrap_or("$SYS");
+    format!("'{}/{system}/_js_/{group}'", store_path(case))
+}
+
 /// `ACCOUNT > STREAM` as a directory of the store.
 fn stream_place(case: &Case<'_>, name: &str) -> String {
     let mut parts = name.split(" > ");
@@ -291,7 +296,6 @@ const DAMAGE: &[(&[&str], &Page, &str)] = &[
         &BLOCKS,
         "message blocks of a stream are damaged",
     ),
-    (&["Corrupt WAL", "Resetting WAL state"], &WAL, "a raft log is damaged"),
     (
         &["Missing stream metafile", "Missing stream checksum file", "Stream metafile"],
         &STREAM_METADATA,
@@ -316,6 +320,22 @@ fn damage(case: &Case<'_>) -> Vec<Finding> {
         );
     }
     found
+}
+
+/// The raft log of a group, where the server says that it dropped a part of it (`raft.go`, `initRaftNode`, `truncateWAL`).
+fn raft_log(case: &Case<'_>) -> Option<Finding> {
+    let line = case.said(&["from WAL [", "Corrupt WAL"]).or_else(|| case.said(&["Resetting WAL state"]))?;
+    // `RAFT [NODE - GROUP] …`
+    let named = line.text().strip_prefix("RAFT [").and_then(|rest| rest.split_once("] ")?.0.split_once(" - "));
+    let finding = match named {
+        Some((_, group)) => {
+            let place = raft_place(case, group);
+            Finding::of(&WAL, format!("the raft log of the group {group} is damaged"))
+                .run(format!("sudo ls -la {place}"))
+        }
+        None => Finding::of(&WAL, "a raft log is damaged").run(format!("sudo ls -la {}", store_path(case))),
+    };
+    Some(finding.line(&line).likely().heals_itself().run("journalctl -k -n 50"))
 }
 
 /// Whether the store is being recovered, and whether that goes on.
@@ -349,9 +369,9 @@ fn recovery(case: &Case<'_>) -> Option<Finding> {
         None => finding,
     };
     if !stuck {
-        return Some(finding.run(format!("journalctl -fu {}", case.unit_name())));
+        return Some(finding.run(case.follow_command()));
     }
-    let finding = match case.health_errors().first() {
+    let finding = match case.health_errors().next() {
         Some(error) => finding.quote("healthz", error.error.as_str()),
         None => finding,
     };
@@ -367,7 +387,7 @@ fn silent(case: &Case<'_>, work: Work) -> Option<Finding> {
     }
     let finding =
         Finding::of(&RECOVERY_STUCK, "the recovery of the store does not go on: no stream is named").line(&begun);
-    let finding = match case.health_errors().first() {
+    let finding = match case.health_errors().next() {
         Some(error) => finding.quote("healthz", error.error.as_str()),
         None => finding,
     };

@@ -88,18 +88,34 @@ OOMKilled={{.State.OOMKilled}}
 Pid={{.State.Pid}}
 RestartCount={{.RestartCount}}
 User={{.Config.User}}
+WorkingDirectory={{.Config.WorkingDir}}
 Path={{.Path}}
 Args={{range .Args}}{{.}} {{end}}' "$name" 2>&1 </dev/null)
   case $unit_lines in *Status=*) ;; *) gap unit "$kind inspect: $unit_lines"; unit_lines=''; return ;; esac
-  pid=$(of_unit Pid)
+  unit_lines="Id=$name$nl$unit_lines"
+  pid=$(of_unit Pid) workdir=$(of_unit WorkingDirectory)
+  workdir=${workdir%/}
   [ "$pid" = 0 ] && pid=''
   exec_line="$(of_unit Path) $(of_unit Args)"
   if [ -n "$pid" ] && [ -r "/proc/$pid/root/etc" ]; then
+    inner_server
     root=/proc/$pid/root
-    user=$(awk '/^Uid:/ { print $2 }' "/proc/$pid/status")
+    user=$(of_unit User)
+    [ -n "$user" ] || user=$(awk '/^Uid:/ { print $2 }' "/proc/$pid/status")
+    # An entrypoint script that has become the server is no program of its own.
+    if [ "$(file_line "/proc/$pid/comm")" = nats-server ]; then program=$(readlink "/proc/$pid/exe"); fi
   else
     gap container 'its files can be seen only while it runs, and as root'
   fi
+}
+
+# Under an init of the container's own (`--init`) the server is another process of its namespace.
+inner_server() {
+  [ "$(file_line "/proc/$pid/comm")" != nats-server ] || return
+  space=$(readlink "/proc/$pid/ns/pid")
+  for one in /proc/[0-9]*; do
+    if [ "$(file_line "$one/comm")" = nats-server ] && [ "$(readlink "$one/ns/pid")" = "$space" ]; then pid=${one#/proc/}; return; fi
+  done
 }
 
 # Only where one nats-server runs is it clear that it is the one.
@@ -279,7 +295,8 @@ process() {
   say p argv "$(tr '\0' "$tab" 2>/dev/null <"/proc/$pid/cmdline")"
   awk '/^State:/ { print "p\tstate\t" $2 } /^VmRSS:/ { print "p\trss\t" $2 } /^Uid:/ { print "p\tuid\t" $2 }' "/proc/$pid/status" 2>/dev/null
   uid=$(awk '/^Uid:/ { print $2 }' "/proc/$pid/status" 2>/dev/null)
-  say p user "$(awk -F: -v uid="$uid" '$3 == uid { print $1; exit }' /etc/passwd 2>/dev/null)"
+  say p user "$(awk -F: -v uid="$uid" '$3 == uid { print $1; exit }' "$root/etc/passwd" 2>/dev/null)"
+  awk '/^NSpid:/ && NF > 2 { print "p\tinner-pid\t" $NF }' "/proc/$pid/status" 2>/dev/null
   awk '/^Max open files/ { print "p\tfiles-limit\t" $4 }' "/proc/$pid/limits" 2>/dev/null
   # shellcheck disable=SC2012 # names do not matter, only how many
   if [ -r "/proc/$pid/fd" ]; then say p files "$(ls "/proc/$pid/fd" 2>/dev/null | wc -l)"; fi
@@ -316,7 +333,7 @@ journal() {
       have "$kind" || return
       printf 'J\t%s logs %s\n' "$kind" "$name"
       if [ "$since" -gt 0 ]; then set -- --since "$since"; else set -- --tail 300; fi
-      $T "$kind" logs "$@" "$name" 2>&1 </dev/null | head -c 2000000 | ends j
+      $T "$kind" logs --timestamps "$@" "$name" 2>&1 </dev/null | head -c 2000000 | ends j
       ;;
     command)
       [ $# -gt "$status_words" ] || return
@@ -337,17 +354,23 @@ log_file() {
   fi
 }
 
-oom() {
+# The kernel's log as the journal has it; a journal without it (in a container, or with ReadKMsg=no) leaves the kernel's own.
+kernel_log() {
   if have journalctl && [ "$me" = 0 ]; then
-    lines=$($T journalctl --dmesg --boot --no-pager --quiet --lines=3000 --output=short-iso 2>&1 </dev/null)
-  elif have dmesg; then
-    if ! lines=$($T dmesg 2>&1 </dev/null); then gap 'kernel log' "$lines"; return; fi
-  else
-    gap 'kernel log' 'no way to read it'
-    return
+    lines=$($T journalctl --dmesg --boot --no-pager --quiet --lines=3000 --output=short-unix 2>/dev/null </dev/null)
+    if [ -n "$lines" ]; then printf '%s\n' "$lines"; return; fi
   fi
+  # Seconds since the boot become seconds since 1970, in the journal's form.
+  raw=$($T dmesg 2>&1 </dev/null) || { printf '%s\n' "$raw" | tail -n 1; return 1; }
+  printf '%s\n' "$raw" | awk -v now="$(date +%s)" -v up="$(file_line /proc/uptime)" '
+    match($0, /^\[ *[0-9]+\.[0-9]+\] /) { printf "%.6f - kernel: %s\n", now - up + substr($0, 2, RLENGTH - 3), substr($0, RLENGTH + 1); next }
+    { print }'
+}
+
+oom() {
+  if ! said=$(kernel_log); then gap 'kernel log' "$said"; return; fi
   printf 'k\n'
-  printf '%s\n' "$lines" | grep -iE 'out of memory|oom-kill|killed process|memory cgroup out' | tail -n 20 | tagged k
+  printf '%s\n' "$said" | grep -iE 'out of memory|oom-kill|killed process' | tail -n 20 | tagged k
 }
 
 binary() {
@@ -358,6 +381,8 @@ binary() {
   say b size "$(ls -Lln "$root$program" 2>/dev/null | awk '{ print $5 }')"
   # A file that was replaced by the same one is no other.
   if [ -n "$pid" ] && [ -r "/proc/$pid/exe" ]; then
+    # dash, bash and busybox have -ef.
+    # shellcheck disable=SC3013
     if [ "/proc/$pid/exe" -ef "$root$program" ]; then say b runs 1
     elif have cmp; then say b runs "$(cmp -s "/proc/$pid/exe" "$root$program" && echo 1 || echo 0)"; fi
   fi
@@ -383,8 +408,10 @@ stats() {
   set -- $paths
   IFS=$old
   set +f
-  mounts=/proc/self/mounts
-  wanted=$(sed -n 's/^[[:space:]]*[^#[:space:]][^[:space:]]*[[:space:]]\{1,\}\(\/[^[:space:]]*\).*/\1/p' /etc/fstab 2>/dev/null
+  mounts=/proc/self/mounts wanted=''
+  [ -z "$root" ] || mounts=/proc/$pid/mounts
+  # What the host mounts is no matter of a container.
+  [ -n "$root" ] || wanted=$(sed -n 's/^[[:space:]]*[^#[:space:]][^[:space:]]*[[:space:]]\{1,\}\(\/[^[:space:]]*\).*/\1/p' /etc/fstab 2>/dev/null
     cat /etc/systemd/system/*.mount 2>/dev/null | sed -n 's/^Where=//p')
   for item in "$@"; do
     role=${item%%=*} path=${item#*=}
@@ -411,7 +438,7 @@ stats() {
         near=$here
         while [ ! -e "$near" ] && [ "$near" != / ] && [ "$near" != . ] && [ -n "$near" ]; do near=${near%/*}; near=${near:-/}; done
         printf 'f\t%s\tspace\t%s\n' "$path" "$(stat -f -c '%S|%b|%a|%c|%d' "$near" 2>/dev/null)"
-        awk -v path="$near" '
+        awk -v path="${near#"$root"}" '
           { point = $2; gsub(/\\040/, " ", point); under = point == "/" ? "/" : point "/"
             if ((path == point || index(path "/", under) == 1) && length(point) >= length(best)) { best = point; type = $3; from = $1; options = $4 } }
           END { if (best != "") print best "\t" type "\t" from "\t" options }' "$mounts" 2>/dev/null |
@@ -554,12 +581,12 @@ as_service() {
   runs=${user:-root}
   [ "$kind" = none ] && runs=$me
   case $runs in *[!0-9]*) uid=$(id -u "$runs" 2>/dev/null) ;; *) uid=$runs ;; esac
-  if [ -n "$root" ]; then gap 'service user' 'files of a container are not tried as its user'; return; fi
   tested=0
   if [ -n "$conf" ] && [ -n "$program" ]; then tested=1; fi
   # `-t` makes a resolver directory that is missing; looking must not.
-  missing=$(printf '%s\n' "$paths" | sed -n 's/^resolver-dir=//p' | while IFS= read -r dir; do [ -d "$dir" ] || echo "$dir"; done)
+  missing=$(printf '%s\n' "$paths" | sed -n 's/^resolver-dir=//p' | while IFS= read -r dir; do [ -d "$root$dir" ] || echo "$dir"; done)
   if [ -n "$missing" ] && [ $tested = 1 ]; then gap 'configuration test' "not run: it would make the resolver's directory $missing"; tested=0; fi
+  if [ -n "$root" ]; then in_container; return; fi
   part=${limit:-5}
   set -f
   old=$IFS
@@ -593,6 +620,20 @@ as_service() {
       service_script | $T sh -s -- "$@"
     fi
   fi
+}
+
+# An image may have no shell to try files with: of a container's server, only its program is asked.
+in_container() {
+  gap 'service user' 'the files of a container are not tried as its user'
+  printf 'pu\t%s\n' "$runs"
+  [ -n "$program" ] || return
+  said=$($T "$kind" exec "$name" "$program" --version 2>&1 </dev/null | head -n 3)
+  case $said in nats-server:*) printf 'b\texecutable\t1\n' ;; *) gap "$kind exec" "$said"; return ;; esac
+  printf '%s\n' "$said" | sed 's/^/b	version	/'
+  [ $tested = 1 ] || return
+  said=$($T "$kind" exec "$name" "$program" -t -c "$conf" 2>&1 </dev/null)
+  printf 't\tstatus\t%s\n' $?
+  printf '%s\n' "$said" | head -c 20000 | tagged to
 }
 
 in_sandbox() {

@@ -5,6 +5,17 @@
 # `c` lines are conf.awk's, which knows better; `x` lines are certificates, `f` lines paths.
 function is_plain(tag) { return tag ~ /^(c|cf|ce|cc|cl|cv|x|fp|fr|f|s|r|li|v|end)$/ }
 
+# What the collector itself says in numbers: a secret's digits may be among them.
+function is_number(tag, key, value) { return tag ~ /^[mpbut]$/ && (key ~ /^(elf|boot)$/ || value ~ /^[0-9.+ -]*$/) }
+
+# How much of a log line its logger put there: tag, time, host and program, then nats-server's own id, time and level.
+function written_before(    end) {
+  if (!match($0, /^[jlk]\t([0-9][0-9T:.+-]*Z? ([^ ]+ [^ :]+: )?)?/)) return 0
+  end = RLENGTH
+  if (match(substr($0, end + 1), /^\[[0-9]+\] ([0-9]+\/[0-9]+\/[0-9]+ [0-9:.]+ )?\[[A-Z][A-Z][A-Z]\] /)) end += RLENGTH
+  return end
+}
+
 function mask(pattern, shortest,    out) {
   out = ""
   while (match($0, pattern)) {
@@ -53,7 +64,10 @@ BEGIN { FS = "\t"; bytes = 0; most = ENVIRON["RG_SIZE"] + 0; if (most <= 0) most
 done { next }
 
 {
-  if (!is_plain($1)) {
+  tag = $1
+  if (!is_plain(tag) && !is_number(tag, $2, $3)) {
+    head = substr($0, 1, written_before())
+    $0 = substr($0, length(head) + 1)
     for (one in secrets) {
       while ((at = index($0, one)) > 0) $0 = substr($0, 1, at - 1) "[redacted]" substr($0, at + length(one))
     }
@@ -62,15 +76,16 @@ done { next }
     mask("S[A-Z2-7]+", 50)
     gsub(/\$2[abxy]\$[0-9]+\$[A-Za-z0-9.\/]+/, "[redacted]")
     mask_values()
-    if ($0 ~ /-----BEGIN [A-Z ]*PRIVATE KEY/) { within[$1] = 1 }
-    if (within[$1]) {
-      if ($0 ~ /-----END/) within[$1] = 0
-      $0 = $1 "\t[redacted]"
+    if ($0 ~ /-----BEGIN [A-Z ]*PRIVATE KEY/) { within[tag] = 1 }
+    if (within[tag]) {
+      if ($0 ~ /-----END/) within[tag] = 0
+      $0 = (head == "" ? tag "\t" : "") "[redacted]"
     }
+    $0 = head $0
   }
   if (length($0) > 2000) $0 = substr($0, 1, 2000)
   bytes += length($0) + 1
-  if (bytes > most && $1 != "end") { done = 1; print "g\tsize\tmore than " most " bytes: the rest was left out"; fflush(); next }
+  if (bytes > most && tag != "end") { done = 1; print "g\tsize\tmore than " most " bytes: the rest was left out"; fflush(); next }
   print
   fflush()
 }
