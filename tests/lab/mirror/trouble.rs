@@ -49,12 +49,14 @@ fn a_bucket_in_trouble() {
     let operator = Operator::new();
     let Some(mut state) = secured(&lab, &operator) else { return };
     state.start();
-    // The least that is taken: the first event, which has the plan, is longer.
+    // The least that is taken. The first event, which has the plan with a long command, is longer.
     let config = kv::Config { bucket: "rollgate".into(), max_value_size: 5 << 10, ..kv::Config::default() };
     state.bucket(config);
     let good = inventory(&lab, "good.yaml", &state.login.inventory, "rollgate");
     let run = |machine: &str, args: &[&str]| -> Running { lab.elsewhere(machine, args, None) };
-    let (quick, before) = (lab.file("quick.yaml"), lab.server_ids());
+    let text = fs::read_to_string(lab.file("quick.yaml")).expect("a playbook");
+    let note = format!("before:\n  - run: {{name: note, command: [\"true\", \"{}\"]}}\n", "x".repeat(6_000));
+    let (quick, before) = (lab.write("long.yaml", &format!("{text}{note}")), lab.server_ids());
     let roll = ["run", &quick, "-i", &good, "--yes"];
 
     // Neither without the right user nor without the right CA.
