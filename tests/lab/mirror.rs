@@ -1,7 +1,5 @@
 //! Journals and leases in a bucket of another cluster: runners that share no disk.
 
-mod trouble;
-
 use std::{
     fs,
     net::TcpListener,
