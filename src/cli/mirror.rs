@@ -84,6 +84,11 @@ pub struct Buckets {
 }
 
 impl Buckets {
+    /// What is known where no bucket is asked.
+    pub fn none() -> Self {
+        Self { known: Vec::new() }
+    }
+
     /// Asks for all clusters. Changes nothing.
     ///
     /// # Errors
@@ -153,7 +158,7 @@ pub async fn prepare_close(mirror: Option<&Mirror>, state: &StateDir, run: &Open
 pub async fn named(inventory: Option<&Path>) -> Result<Buckets, Error> {
     match inventory {
         Some(path) => Buckets::look(&Inventory::load(path)?).await,
-        None => Ok(Buckets { known: Vec::new() }),
+        None => Ok(Buckets::none()),
     }
 }
 

@@ -22,6 +22,7 @@ mod rollback;
 mod schema;
 mod show;
 mod status;
+mod unfinished;
 mod unlock;
 
 use std::{path::Path, process::ExitCode};
@@ -92,7 +93,7 @@ enum Verb {
     Show(show::ShowArgs),
     /// Take the cluster's lock away from a run that will not come back.
     Unlock(unlock::UnlockArgs),
-    /// Show the cluster as it is now.
+    /// Show the cluster as it is now, who has its lock, and which runs were left, with the command that goes on with each.
     Status(status::Status),
     /// Print the JSON Schema of a file format, for editors.
     Schema(schema::SchemaArgs),

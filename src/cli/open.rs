@@ -13,7 +13,7 @@ use crate::{
     },
     fleet::{Fleet, live::Live},
     journal::{FILE_NAME, Journal, JournalError, Journaled, Sink, StateDir, Strain, Summary, summary},
-    mirror::Mirror,
+    mirror::{BucketRun, Mirror},
 };
 
 /// A run without an end.
@@ -142,6 +142,23 @@ pub fn of_cluster(state: &StateDir, cluster: &Cluster) -> Result<Vec<Open>, Erro
     Ok(open)
 }
 
+/// The ids of a cluster's runs that were left, here or in the bucket, and of those of which it can't be told; the oldest first.
+///
+/// # Errors
+/// The state directory can't be read.
+pub fn ids(state: &StateDir, cluster: &Cluster, buckets: &Buckets) -> Result<Vec<String>, Error> {
+    let mut ids: Vec<String> = of_cluster(state, cluster)?.into_iter().map(|run| run.id).collect();
+    // Another runner may have ended what was left here.
+    ids.retain(|id| buckets.run(id).is_none_or(|(_, run)| !run.closed()));
+    let there = |(name, run): &(&str, &BucketRun)| {
+        *name == cluster.name && !run.closed() && !state.is_marked_closed(&run.id) && !only_looks(&run.summary)
+    };
+    ids.extend(buckets.runs().filter(there).map(|(_, run)| run.id.clone()));
+    ids.sort();
+    ids.dedup();
+    Ok(ids)
+}
+
 /// The run that is meant: the named one, or the only one of the inventory's clusters that was left, here or in the bucket.
 ///
 /// # Errors
@@ -162,12 +179,8 @@ pub fn choose(
     }
     let mut ids: Vec<String> = Vec::new();
     for cluster in &inventory.clusters {
-        ids.extend(of_cluster(state, cluster)?.into_iter().map(|run| run.id));
+        ids.extend(self::ids(state, cluster, buckets)?);
     }
-    // Another runner may have ended what was left here.
-    ids.retain(|id| buckets.run(id).is_none_or(|(_, run)| !run.closed()));
-    let elsewhere = buckets.runs().filter(|(_, run)| !run.closed() && !state.is_marked_closed(&run.id));
-    ids.extend(elsewhere.filter(|(_, run)| !only_looks(&run.summary)).map(|(_, run)| run.id.clone()));
     ids.sort();
     ids.dedup();
     match ids.as_slice() {
@@ -197,7 +210,13 @@ pub fn back(inventory: &Path, id: &str) -> String {
     format!("rollgate rollback -i {} {id}", shell_word(&inventory.to_string_lossy()))
 }
 
-fn abort(inventory: &Path, id: &str) -> String {
+/// The command line that tells a run.
+pub fn show(inventory: &Path, id: &str) -> String {
+    format!("rollgate show -i {} {id}", shell_word(&inventory.to_string_lossy()))
+}
+
+/// The command line that closes a run.
+pub fn abort(inventory: &Path, id: &str) -> String {
     format!("rollgate abort -i {} {id}", shell_word(&inventory.to_string_lossy()))
 }
 

@@ -329,6 +329,7 @@ pub(super) async fn carry_out(fleet: &Live, run: Run, mut recorder: Recorder, pa
     let journal = format!("journal: {}", path.join(FILE_NAME).display());
     let outcome = outcome.map_err(|error| {
         let code = if recorder.progress().touched_nothing() { Code::Refused } else { Code::Halted };
+        error.on_halt.iter().for_each(|step| output::note(&step.to_string()));
         Error::internal(error).with(code).hint(format!("when there is room for it, go on with: {go_on}\n  {journal}"))
     })?;
     if matches!(outcome, Outcome::Finished | Outcome::Refused(_)) {

@@ -119,6 +119,12 @@ pub fn judge(claim: &Claim, token: u64, answers: &[Seen<HostLock>]) -> Result<()
     Err(LockRefusal::NoMajority { confirmed, of, failure: failure.unwrap_or_else(nobody) })
 }
 
+/// Who keeps others out, as far as hosts tell: of several, whoever came last. None where nobody does on any host that was heard.
+pub fn holder(answers: &[(String, Seen<HostLock>)]) -> Option<&HostLock> {
+    let held = |lock: &&HostLock| lock.claim.is_some() && !lock.expired;
+    answers.iter().filter_map(|(_, answer)| answer.as_ref().ok()).filter(held).max_by_key(|lock| lock.token)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,6 +171,20 @@ mod tests {
             &[lock("r1"), free(), free()],
             Err("the lock is confirmed by 1 of 3 hosts, and needs a majority: it was freed there"),
         );
+    }
+
+    #[test]
+    fn the_holder_is_who_came_last_and_lives() {
+        let check = |answers: &[Seen<HostLock>], expected: Option<&str>| {
+            let answers: Vec<_> = answers.iter().map(|answer| (String::from("n1"), answer.clone())).collect();
+            let run = holder(&answers).and_then(|lock| lock.claim.as_ref()).map(|claim| claim.run.as_str());
+            assert_eq!(run, expected);
+        };
+        let later = lock("r2").map(|lock| HostLock { token: 4, ..lock });
+        let expired = lock("r3").map(|lock| HostLock { token: 5, expired: true, ..lock });
+        check(&[lock("r1"), later, expired, free(), off()], Some("r2"));
+        check(&[free(), off()], None);
+        check(&[], None);
     }
 
     #[test]

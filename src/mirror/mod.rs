@@ -105,7 +105,7 @@ pub enum MirrorError {
         seq: u64,
     },
     /// The journal here and the one in the bucket are of two controllers that did not know of each other.
-    #[error("run {run}: {} and bucket {bucket} tell different stories from event {seq} on", path.display())]
+    #[error("run {run}: {} and bucket {bucket} tell different stories from event {seq} on ({here} events here, {there} there)", path.display())]
     Apart {
         /// The bucket.
         bucket: String,
@@ -115,6 +115,10 @@ pub enum MirrorError {
         path: PathBuf,
         /// The first event that differs.
         seq: u64,
+        /// How many events the journal here has.
+        here: usize,
+        /// How many the one in the bucket has.
+        there: usize,
     },
     /// The state directory can't be used.
     #[error("{}: {cause}", path.display())]

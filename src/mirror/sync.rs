@@ -113,8 +113,9 @@ impl Mirror {
         match balance(&file, &bucket) {
             Balance::Same => Ok(()),
             Balance::Apart(line) => {
-                let (bucket, seq) = (self.shared.bucket.clone(), line as u64);
-                Err(MirrorError::Apart { bucket, run: run.to_owned(), path, seq })
+                let (here, there) = (file.len(), bucket.len());
+                let (bucket, run, seq) = (self.shared.bucket.clone(), run.to_owned(), line as u64);
+                Err(MirrorError::Apart { bucket, run, path, seq, here, there })
             }
             Balance::FileBehind(from) => {
                 parse(&self.shared.place(run), &bucket.concat())?;

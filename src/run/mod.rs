@@ -26,6 +26,7 @@ mod stage;
 mod told;
 mod turn;
 
+pub use hooks::Unrecorded;
 pub use recorder::{RecordError, Recorder};
 pub use resume::Resume;
 pub use roll::{Outcome, Run, RunError, roll};

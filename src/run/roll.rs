@@ -78,6 +78,8 @@ pub struct RunError {
     /// Why.
     #[source]
     pub cause: RecordError,
+    /// What was done on halt all the same, unrecorded.
+    pub on_halt: Vec<hooks::Unrecorded>,
 }
 
 fn where_(at: &Option<(String, String)>) -> String {
@@ -90,8 +92,8 @@ fn where_(at: &Option<(String, String)>) -> String {
 /// The journal could not be written. Everything else that can go wrong is an [`Outcome`].
 pub async fn roll<F: Fleet>(fleet: &F, run: Run, recorder: &mut Recorder, wishes: Wishes) -> Result<Outcome, RunError> {
     let (sender, lost) = watch::channel(None);
-    let mut roller =
-        Roller { fleet, run, recorder, wishes, lost, started: Instant::now(), before: Before::default(), doomed: None };
+    let (started, before) = (Instant::now(), Before::default());
+    let mut roller = Roller { fleet, run, recorder, wishes, lost, started, before, doomed: None, told_on_halt: 0 };
     let end = tokio::select! {
         biased;
         end = roller.turns() => end,
@@ -103,10 +105,15 @@ pub async fn roll<F: Fleet>(fleet: &F, run: Run, recorder: &mut Recorder, wishes
         Err(Stop::Wish) => Ok(roller.interrupted()),
         Err(Stop::Record(error)) => Err(error),
     };
-    end.and_then(|recorded| recorded).map_err(|cause| {
-        let at = roller.recorder.progress().in_doubt().map(|doubt| (doubt.host, doubt.step));
-        RunError { at, cause }
-    })
+    match end.and_then(|recorded| recorded) {
+        Ok(outcome) => Ok(outcome),
+        Err(cause) => {
+            let at = roller.recorder.progress().in_doubt().map(|doubt| (doubt.host, doubt.step));
+            let mut error = RunError { at, cause, on_halt: Vec::new() };
+            error.on_halt = hooks::on_halt_unrecorded(&mut roller, &error).await;
+            Err(error)
+        }
+    }
 }
 
 /// Why the loop was left.
@@ -137,6 +144,8 @@ pub(super) struct Roller<'a, F> {
     pub(super) before: Before,
     /// What ended the wait for it, where that was a diagnosis.
     pub(super) doomed: Option<(Diagnosis, View)>,
+    /// How many steps on halt were begun.
+    pub(super) told_on_halt: usize,
 }
 
 impl<F: Fleet> Roller<'_, F> {

@@ -7,11 +7,12 @@ use rollgate::{
     core::{
         diagnosis::evidence::Archive,
         gate::{Baseline, Gate, Verdict},
-        install::{Placement, Role, StandIn},
+        install::{Placement, Role, StandIn, sha256},
         lock::Claim,
+        playbook::Reboot,
         view::{FailureKind, Phase, View},
     },
-    fleet::{Action, Change, Changed, Content, Fleet},
+    fleet::{Action, Change, Changed, Command, Content, Fleet, PutFile},
 };
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -132,6 +133,111 @@ pub async fn places_files<F: Fleet>(fleet: &F, host: &str, run: &str, program: (
     fleet.release(TIMEOUT).await;
 }
 
+/// Has the server on the first of `hosts` reload, in both ways, and carries out commands and files of the operator's, there and
+/// here; none of it restarts a server.
+pub async fn changes_without_a_restart<F: Fleet>(fleet: &F, hosts: &[String], run: &str) {
+    let (host, limit) = (&hosts[0], Duration::from_secs(60));
+    let before = observed(fleet, hosts).await;
+    let own = id(&before, host).expect("an id");
+    let loaded = async || {
+        let view = fleet.observe(&[], TIMEOUT).await;
+        view.server(host).expect("the host").varz.as_ref().expect("an answer").config_load_time.expect("a time")
+    };
+    let refused = fleet.reload(&own, TIMEOUT).await.expect_err("the lock is not ours");
+    assert_eq!(refused.kind, FailureKind::Fenced, "{refused}");
+    fleet.lock(&claim(run), TIMEOUT).await.expect("the lock");
+    let first = loaded().await;
+    fleet.reload(&own, TIMEOUT).await.expect("it takes what is on its disk");
+    let began = tokio::time::Instant::now();
+    let second = loop {
+        let now = loaded().await;
+        if now > first {
+            break now;
+        }
+        assert!(began.elapsed() < WIDE, "told over the system account, it reads nothing");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    fleet.reload("NOBODY", Duration::from_secs(1)).await.expect_err("no such server");
+    let act = |what: Action, name: &str| Change { id: format!("{run}-{host}-{name}"), what, limit, boot: None };
+    settled(fleet, host, &act(Action::Reload, "reload")).await;
+    while loaded().await <= second {
+        assert!(began.elapsed() < WIDE, "told by its manager, it reads nothing");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+
+    let command = |program: &str| Command { argv: vec![program.into()], environment: vec![] };
+    for privileged in [true, false] {
+        let own = |program: &str| Action::Run { command: command(program), privileged };
+        let good = act(own("true"), &format!("own-good-{privileged}"));
+        let first = settled(fleet, host, &good).await;
+        assert_eq!(settled(fleet, host, &good).await, first, "it is not done again");
+        failed(fleet, host, &act(own("false"), &format!("own-bad-{privileged}"))).await;
+    }
+    for (program, status) in [("true", 0), ("false", 1)] {
+        assert_eq!(fleet.run_here(&command(program), limit).await.expect("it ends").status, status);
+    }
+    let content = "of the contract";
+    let file = |path: &str, content: Option<&str>| PutFile {
+        path: path.into(),
+        content: content.map(str::to_owned),
+        mode: "600".into(),
+        owner: None,
+    };
+    let path = "/var/tmp/contract-own";
+    let put = |content, name: &str| act(Action::Put { file: file(path, content), privileged: true }, name);
+    settled(fleet, host, &put(Some(content), "put")).await;
+    let there = fleet.digest(host, path, TIMEOUT).await;
+    assert_eq!(there, Ok(Some(sha256(content.as_bytes()))));
+    settled(fleet, host, &put(None, "remove")).await;
+    assert_eq!(fleet.digest(host, path, TIMEOUT).await, Ok(None));
+    let here = std::env::temp_dir().join(format!("{run}-{}", std::process::id())).display().to_string();
+    for content in [Some(content), None] {
+        assert_eq!(fleet.put_here(&file(&here, content), limit).await.expect("it ends").status, 0);
+    }
+    assert!(fleet.clear(run, TIMEOUT).await.is_empty());
+    fleet.release(TIMEOUT).await;
+    let after = observed(fleet, hosts).await;
+    hosts.iter().for_each(|host| assert_eq!(id(&before, host), id(&after, host), "nothing was restarted"));
+}
+
+/// Reboots the first of `hosts`, whose server is stopped: once, however often it is asked for.
+pub async fn reboots<F: Fleet>(fleet: &F, hosts: &[String], run: &str) {
+    let host = &hosts[0];
+    observed(fleet, hosts).await;
+    fleet.lock(&claim(run), TIMEOUT).await.expect("the lock");
+    let boot = async || fleet.service(host, TIMEOUT).await.ok().and_then(|state| state.boot_id);
+    let old = boot().await.expect("a boot");
+    settled(fleet, host, &change(run, host, Action::Stop)).await;
+    let what = Action::Reboot { command: Reboot::default().command };
+    let order = Change { boot: Some(old.clone()), ..change(run, host, what) };
+    let began = tokio::time::Instant::now();
+    let new = loop {
+        assert!(began.elapsed() < WIDE, "it is never rebooted");
+        // Nobody else renews the lock meanwhile.
+        let _ = fleet.renew(Duration::from_secs(1)).await;
+        match boot().await {
+            Some(now) if now != old => break now,
+            // Where its connection goes is seen by the boot.
+            Some(_) => drop(fleet.change(host, &order, Duration::from_secs(1)).await),
+            None => {}
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    // It is there already when its server is: nothing begins anew.
+    let again = loop {
+        let _ = fleet.renew(Duration::from_secs(1)).await;
+        match fleet.change(host, &order, TIMEOUT).await {
+            Ok(Changed::Running) | Err(_) => assert!(began.elapsed() < WIDE, "it never ends"),
+            Ok(ended) => break ended,
+        }
+    };
+    assert!(matches!(again, Changed::Ended { .. } | Changed::Lost { .. }), "{again:?}");
+    observed(fleet, hosts).await;
+    assert_eq!(boot().await, Some(new), "it was rebooted again");
+    assert!(fleet.clear(run, TIMEOUT).await.is_empty());
+    fleet.release(TIMEOUT).await;
+}
+
 /// Asks until the change has ended, which it must badly.
 async fn failed<F: Fleet>(fleet: &F, host: &str, change: &Change) {
     let began = tokio::time::Instant::now();
@@ -157,7 +263,12 @@ fn claim(run: &str) -> Claim {
 }
 
 fn change(run: &str, host: &str, what: Action) -> Change {
-    let id = format!("{run}-{host}-{}", if what == Action::Stop { "stop" } else { "start" });
+    let name = match &what {
+        Action::Stop => "stop",
+        Action::Start => "start",
+        _ => "reboot",
+    };
+    let id = format!("{run}-{host}-{name}");
     Change { id, what, limit: Duration::from_secs(60), boot: None }
 }
 
@@ -200,7 +311,7 @@ async fn observed<F: Fleet>(fleet: &F, hosts: &[String]) -> View {
             let inspected = view.server(&hosts[0]).expect("the host");
             assert_eq!(inspected.service.as_ref().expect("inspected").phase, Phase::Running);
             assert!(inspected.client.is_ok(), "{:?}", inspected.client);
-            for other in &view.servers[1..] {
+            for other in view.servers.iter().filter(|server| server.host != hosts[0]) {
                 let kind = other.service.as_ref().expect_err("not inspected").kind;
                 assert_eq!(kind, FailureKind::NotAsked);
             }

@@ -9,7 +9,10 @@ use rollgate::{
 };
 use serde_json::Value;
 
-use crate::harness::{Lab, Options, binaries};
+use crate::{
+    harness::{Lab, Options, binaries},
+    jetstream::with_system_account,
+};
 
 #[path = "../contract/mod.rs"]
 mod fleets;
@@ -24,7 +27,7 @@ fn real_hosts_keep_the_contract() {
     a_rehearsal_plays_the_plan_of_this_cluster(&lab);
     let this = env::current_exe().expect("this program");
     let mut command = lab.exec(this, &["--exact", "contract::inside", "--nocapture"]);
-    let output = command.env(INSIDE, lab.inventory()).output().expect("this program runs");
+    let output = command.env(INSIDE, with_system_account(&lab)).output().expect("this program runs");
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && said.contains("contract kept"), "{said}");
     // One unit for the stop and one for the start, however often they were asked for.
@@ -93,6 +96,10 @@ fn inside() {
         fleets::places_files(&live, &hosts[0], "c2", (Content::File(path), &digest, "2.14.6")).await;
         let there = Content::OnHost("/opt/nats/nats-server-2.14.6".into());
         fleets::places_files(&live, &hosts[1], "c3", (there, &digest, "2.14.6")).await;
+        fleets::changes_without_a_restart(&live, &hosts, "c4").await;
+        let mut others = hosts.clone();
+        others.rotate_left(2);
+        fleets::reboots(&live, &others, "c5").await;
     });
     println!("contract kept");
 }

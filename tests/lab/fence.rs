@@ -82,6 +82,8 @@ fn of_several_controllers_one_acts() {
     let victim = holder.step("stop");
     lab.stop_is_held(&victim);
     let run = holder.events()[0]["run"].as_str().expect("an id").to_owned();
+    let status = lab.plainly(&["status", "-i", &inventory]);
+    assert!(status.stdout.contains(&format!("lock on the hosts: run {run} (")), "{status}");
     let unlock = ["unlock", "-i", &inventory];
     let ended = lab.plainly(&unlock);
     ended.exits(3).says(&[&format!("run {run} ("), "quick of lab", "no terminal", &format!("--held-by {run}")]);

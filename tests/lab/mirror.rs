@@ -7,12 +7,24 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use async_nats::jetstream::{self, kv};
+use async_nats::{
+    ConnectOptions,
+    jetstream::{self, kv, stream::StorageType},
+};
 
 use crate::{
     harness::{Lab, WIDE, binaries, until},
     process::{Running, strings},
 };
+
+/// How to log in to it: what an inventory says, and the same for the tests.
+struct Login {
+    /// In the server's configuration.
+    conf: String,
+    /// Beside `bucket` in an inventory.
+    inventory: String,
+    options: Box<dyn Fn() -> ConnectOptions>,
+}
 
 /// A server of its own for the bucket, with JetStream. Killed when dropped.
 struct State {
@@ -20,22 +32,32 @@ struct State {
     program: PathBuf,
     conf: PathBuf,
     port: u16,
+    login: Login,
 }
 
 impl State {
-    fn new(directory: &Path) -> Option<Self> {
+    /// With a user and a password.
+    fn new(lab: &Lab) -> Option<Self> {
+        let file = lab.write("ops.password", "hunter2\n");
+        Self::with_login(lab, |port| Login {
+            conf: "authorization: {user: ops, password: hunter2}\n".into(),
+            inventory: format!("servers: [\"nats://127.0.0.1:{port}\"], user: ops, password_file: {file}"),
+            options: Box::new(|| ConnectOptions::new().user_and_password("ops".into(), "hunter2".into())),
+        })
+    }
+
+    fn with_login(lab: &Lab, login: impl FnOnce(u16) -> Login) -> Option<Self> {
         // The oldest: what it can do, all can.
         let program = binaries()?.into_iter().next()?;
         let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
-        let store = directory.join("store");
-        let conf = directory.join("state.conf");
+        let login = login(port);
         let text = format!(
-            "listen: \"127.0.0.1:{port}\"\nserver_name: state\njetstream: {{store_dir: \"{}\"}}\n\
-             authorization: {{user: ops, password: hunter2}}\n",
-            store.display()
+            "listen: \"127.0.0.1:{port}\"\nserver_name: state\njetstream: {{store_dir: \"{}\"}}\n{}",
+            lab.file("store"),
+            login.conf
         );
-        fs::write(&conf, text).expect("a configuration");
-        Some(Self { child: None, program, conf, port })
+        let conf = PathBuf::from(lab.write("state.conf", &text));
+        Some(Self { child: None, program, conf, port, login })
     }
 
     fn start(&mut self) {
@@ -55,11 +77,10 @@ impl State {
     }
 
     fn with<T>(&self, work: impl AsyncFnOnce(jetstream::Context) -> T) -> Option<T> {
-        with(&format!("127.0.0.1:{}", self.port), ("ops", "hunter2"), work)
+        with(&format!("127.0.0.1:{}", self.port), (self.login.options)(), work)
     }
 
-    fn bucket(&self, bucket: &str, storage: jetstream::stream::StorageType) {
-        let config = kv::Config { bucket: bucket.to_owned(), storage, ..kv::Config::default() };
+    fn bucket(&self, config: kv::Config) {
         self.with(async |js| js.create_key_value(config).await.expect("a bucket")).expect("a connection");
     }
 }
@@ -70,17 +91,16 @@ impl Drop for State {
     }
 }
 
-fn with<T>(server: &str, (user, password): (&str, &str), work: impl AsyncFnOnce(jetstream::Context) -> T) -> Option<T> {
+fn with<T>(server: &str, options: ConnectOptions, work: impl AsyncFnOnce(jetstream::Context) -> T) -> Option<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let options = async_nats::ConnectOptions::new().user_and_password(user.to_owned(), password.to_owned());
         let client = options.connect(server).await.ok()?;
         Some(work(jetstream::new(client)).await)
     })
 }
 
 /// An inventory with a bucket, whose starts are held as long as there is a file.
-fn inventory(lab: &Lab, name: &str, server: &str, (user, password): (&str, &str), bucket: &str) -> String {
+fn inventory(lab: &Lab, name: &str, login: &str, bucket: &str) -> String {
     let text = fs::read_to_string(lab.inventory()).expect("the lab's inventory");
     let service = lab.path.join("service").display().to_string();
     let (hold, seen) = (lab.file("hold"), lab.file("starting"));
@@ -88,23 +108,16 @@ fn inventory(lab: &Lab, name: &str, server: &str, (user, password): (&str, &str)
     let start = lab.write("held-start", &script);
     let held = text.replace(&format!("start: [{service}, start]"), &format!("start: [sh, {start}]"));
     assert_ne!(held, text);
-    let file = lab.write(&format!("{user}.password"), &format!("{password}\n"));
-    lab.write(
-        name,
-        &format!(
-            "{held}\nstate: {{kv: {{bucket: {bucket}, servers: [\"nats://{server}\"], user: {user}, password_file: {file}}}}}\n"
-        ),
-    )
+    lab.write(name, &format!("{held}\nstate: {{kv: {{bucket: {bucket}, {login}}}}}\n"))
 }
 
 /// Each on a machine of its own: one that dies, another that knows nothing but the inventory, a third that comes in between.
 #[test]
 fn another_runner_goes_on() {
     let Some(lab) = Lab::plain() else { return };
-    let Some(mut state) = State::new(lab.work.path()) else { return };
-    let server = format!("127.0.0.1:{}", state.port);
-    let ops = ("ops", "hunter2");
-    let inventory_of = |bucket: &str| inventory(&lab, &format!("{bucket}.yaml"), &server, ops, bucket);
+    let Some(mut state) = State::new(&lab) else { return };
+    let login = state.login.inventory.clone();
+    let inventory_of = |bucket: &str| inventory(&lab, &format!("{bucket}.yaml"), &login, bucket);
     let (good, quick) = (inventory_of("rollgate"), lab.file("quick.yaml"));
     let roll = |inventory: &str| ["run", &quick, "-i", inventory, "--yes"].map(str::to_owned);
     let run = |machine: &str, args: &[String]| -> Running {
@@ -117,10 +130,10 @@ fn another_runner_goes_on() {
     run("early", &roll(&good)).wait(WIDE).exits(6).began_nothing().says(&["bucket rollgate", "nothing was touched"]);
     state.start();
     run("early", &roll(&good)).wait(WIDE).exits(3).began_nothing().says(&["nats kv add rollgate"]);
-    state.bucket("short", jetstream::stream::StorageType::Memory);
+    state.bucket(kv::Config { bucket: "short".into(), storage: StorageType::Memory, ..kv::Config::default() });
     run("early", &roll(&inventory_of("short"))).wait(WIDE).exits(3).began_nothing().says(&["in memory"]);
     own_cluster(&lab, &run);
-    state.bucket("rollgate", jetstream::stream::StorageType::File);
+    state.bucket(kv::Config { bucket: "rollgate".into(), ..kv::Config::default() });
     assert_eq!(lab.server_ids(), before);
 
     // The first dies with a server down, and its machine is gone.
@@ -136,6 +149,8 @@ fn another_runner_goes_on() {
     fs::remove_file(lab.file("hold")).expect("the file");
 
     // Another one finds what it left, and goes on to the same end.
+    let status = run("b", &["status", "-i", &good].map(str::to_owned)).wait(WIDE);
+    assert!(status.stdout.contains(&format!("go on with it: rollgate resume -i {good} ")), "{status}");
     let json = ["history", "-i", &good, "-o", "json"].map(str::to_owned);
     let history = run("b", &json).wait(WIDE);
     assert!(history.exits(0).stdout.contains("\"open\""), "{history}");
@@ -162,10 +177,13 @@ type Run<'a> = dyn Fn(&str, &[String]) -> Running + 'a;
 fn own_cluster(lab: &Lab, run: &Run<'_>) {
     let ssh = fs::read_to_string(lab.path.join("ssh_config")).expect("the lab's ssh configuration");
     let address = ssh.split("Host h1\n  HostName ").nth(1).and_then(|rest| rest.lines().next()).expect("an address");
-    let (server, app) = (format!("{address}:24222"), ("app", "app"));
+    let server = format!("{address}:24222");
+    let app = ConnectOptions::new().user_and_password("app".into(), "app".into());
     let config = kv::Config { bucket: "own".into(), num_replicas: 3, ..kv::Config::default() };
     with(&server, app, async |js| js.create_key_value(config).await.expect("a bucket")).expect("a connection");
-    let own = inventory(lab, "own.yaml", &server, app, "own");
+    let file = lab.write("app.password", "app\n");
+    let login = format!("servers: [\"nats://{server}\"], user: app, password_file: {file}");
+    let own = inventory(lab, "own.yaml", &login, "own");
     let ended = run("early", &["run", &lab.file("quick.yaml"), "-i", &own, "--yes"].map(str::to_owned)).wait(WIDE);
     ended.exits(3).began_nothing().says(&["bucket own is on server", "would go away with it"]);
 }

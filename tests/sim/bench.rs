@@ -1,6 +1,9 @@
 //! `make bench`: simulated rolls a second, and a plan and roll of many clusters in one process. Fails beyond the limits.
 
-use std::time::Instant;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Instant,
+};
 
 use rollgate::{
     config::Playbook,
@@ -66,6 +69,22 @@ fn fleet(clusters: usize) -> f64 {
     began.elapsed().as_secs_f64()
 }
 
+/// So many threads play the plan, each in a world of its own at a time.
+fn rolls_a_second(plan: &Plan, topology: &Topology, threads: usize) -> f64 {
+    const ROLLS: u64 = 2_000;
+    let (began, next) = (Instant::now(), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let seed @ ..ROLLS = next.fetch_add(1, Ordering::Relaxed) {
+                    assert_eq!(rehearse::rehearse(plan, topology, &[], seed).expect("a roll").end, "finished");
+                }
+            });
+        }
+    });
+    ROLLS as f64 / began.elapsed().as_secs_f64()
+}
+
 fn peak_mb() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("/proc");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
@@ -75,14 +94,11 @@ fn peak_mb() -> f64 {
 fn main() {
     let topology = cluster(0, 3);
     let first = runtime().block_on(plan(&topology, 0));
-    let began = Instant::now();
-    let rolls = 2_000;
-    for seed in 0..rolls {
-        let rehearsed = rehearse::rehearse(&first, &topology, &[], seed).expect("a roll");
-        assert_eq!(rehearsed.end, "finished");
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    for threads in [1, processors] {
+        let each = rolls_a_second(&first, &topology, threads);
+        println!("simulated rolls of three servers   {each:>8.0} a second on {threads} of {processors} processors");
     }
-    let each = rolls as f64 / began.elapsed().as_secs_f64();
-    println!("simulated rolls of three servers   {each:>8.0} a second on one processor");
     fleet(50);
     let mut per_cluster = Vec::new();
     for clusters in [250, 500, 1_000] {

@@ -25,6 +25,8 @@ fn the_simulator_keeps_the_contract() {
             let digest = program("2.14.6");
             let content = Content::File("nats-server".into());
             fleets::places_files(&sim, &topology.hosts()[0], "c2", (content, &digest, "2.14.6")).await;
+            fleets::changes_without_a_restart(&sim, &topology.hosts(), "c4").await;
+            fleets::reboots(&sim, &topology.hosts(), "c5").await;
         });
     }
 }

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     io,
     sync::{
-        Arc, Mutex,
+        Arc, LazyLock, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -163,11 +163,16 @@ pub fn run_of(plan: plan::Plan, resume: Option<Resume>) -> Run {
     }
 }
 
+/// The playbook of `rollgate restart`, read once: it is the same for all of thousands.
+pub fn restart() -> Playbook {
+    static RESTART: LazyLock<Playbook> = LazyLock::new(Playbook::restart);
+    RESTART.clone()
+}
+
 impl Setup {
     pub fn new(seed: u64, topology: Topology) -> Self {
         let clocks = vec![0; topology.servers.len()];
-        let playbook = Playbook::restart();
-        let files = BTreeMap::new();
+        let (playbook, files) = (restart(), BTreeMap::new());
         Self { seed, topology, faults: Vec::new(), playbook, signals: Vec::new(), death: None, clocks, files }
     }
 

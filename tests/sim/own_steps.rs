@@ -1,14 +1,16 @@
 //! The operator's own steps, with controllers that die: each takes effect once, or the roll halts and says that nobody knows.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, io, path::Path, time::Duration};
 
 use rollgate::{
     config::Playbook,
+    core::{event::Envelope, progress::Progress},
     fleet::{Action, sim::Topology},
+    journal::Sink,
 };
 
 use crate::{
-    harness::{Death, Played, Setup},
+    harness::{Death, Memory, Played, Setup},
     properties::{for_every_nth_seed, kept},
 };
 
@@ -103,8 +105,54 @@ fn a_failure_of_a_command_halts_and_is_told_to_the_hook() {
     }
 }
 
+/// A journal that takes so many events and no more.
+struct Full {
+    inner: Memory,
+    room: usize,
+}
+
+impl Sink for Full {
+    fn append(&mut self, envelope: &Envelope) -> io::Result<()> {
+        self.room = self.room.checked_sub(1).ok_or(io::ErrorKind::StorageFull)?;
+        self.inner.append(envelope)
+    }
+}
+
+/// Wherever the journal ends: nothing that it does not announce is done on a host, and somebody is called, once.
+#[test]
+fn the_hook_is_told_of_a_journal_that_can_not_be_written() {
+    let whole = Setup { playbook: playbook(), ..Setup::new(1, Topology::of(3)) }.play().events.len();
+    for room in 0..whole {
+        let setup = Setup { playbook: playbook(), ..Setup::new(1, Topology::of(3)) };
+        let played = setup.play_as(|sim| sim, |inner| Full { inner, room });
+        kept(&played).unwrap_or_else(|text| panic!("{room}: {text}"));
+        let Some(Err(error)) = &played.outcome else { panic!("{room}: {}", played.end()) };
+        let pages: Vec<_> = played.world().commands_here().iter().filter(|argv| argv[0] == "page").cloned().collect();
+        // Before a turn or a step of the operator's own nobody has to be called: it was refused.
+        let touched = Progress::fold(played.events.iter().map(|envelope| &envelope.event)).expect("a legal journal");
+        let expected = usize::from(!touched.touched_nothing());
+        assert_eq!((pages.len(), error.on_halt.len()), (expected, expected), "{room}: {pages:?}");
+        assert!(pages.iter().all(|page| page[1].contains("journal could not be written")), "{room}: {pages:?}");
+    }
+}
+
+/// The same in the middle of what is done on halt: what was begun is not done again.
+#[test]
+fn a_journal_that_ends_within_the_halt_calls_nobody_twice() {
+    let text = OWN.replace("command: [patch", "command: [\"false\"");
+    let playbook = Playbook::parse(Path::new("own.yaml"), &text).unwrap_or_else(|errors| panic!("{errors}"));
+    let setup = Setup { playbook, ..Setup::new(1, Topology::of(3)) };
+    let whole = setup.play().events.len();
+    for room in whole - 3..whole {
+        let played = setup.play_as(|sim| sim, |inner| Full { inner, room });
+        let pages = played.world().commands_here().iter().filter(|argv| argv[0] == "page").count();
+        assert_eq!(pages, 1, "{room} of {whole}: {:?}", played.outcome.map(|end| end.map(drop)));
+    }
+}
+
 #[test]
 fn own_steps_may_be_left_at_any_instant() {
+    let playbook = playbook();
     for_every_nth_seed(4, "own_steps_may_be_left_at_any_instant", |seed| {
         let mut rng = fastrand::Rng::with_seed(seed ^ 0x0511);
         let death = match rng.u8(..3) {
@@ -112,7 +160,7 @@ fn own_steps_may_be_left_at_any_instant() {
             1 => Death::After(rng.u64(..90)),
             _ => Death::At(Duration::from_millis(rng.u64(..60_000))),
         };
-        let alone = Setup { playbook: playbook(), signals: Vec::new(), ..Setup::random(seed) };
+        let alone = Setup { playbook: playbook.clone(), signals: Vec::new(), ..Setup::random(seed) };
         let setup = Setup { death: Some(death), ..alone };
         let more: Vec<Death> = (0..seed % 3).map(|n| Death::At(Duration::from_millis(1_500 + n * 6_000))).collect();
         let played = setup.play_and_resume(&more);

@@ -62,6 +62,7 @@ fn what_can_go_wrong_with_a_reboot_is_told_apart() {
 /// Whatever goes wrong, and wherever its controller dies: no host is rebooted twice, and nobody goes on before one is back.
 #[test]
 fn a_reboot_may_be_left_at_any_instant() {
+    let playbook = Playbook::embedded("reboot").expect("it is built in");
     for_every_nth_seed(4, "a_reboot_may_be_left_at_any_instant", |seed| {
         let random = Setup::random(seed);
         let mut rng = fastrand::Rng::with_seed(seed ^ 0xb007);
@@ -70,8 +71,7 @@ fn a_reboot_may_be_left_at_any_instant() {
             1 => Death::After(rng.u64(..40)),
             _ => Death::At(Duration::from_millis(rng.u64(..180_000))),
         };
-        let playbook = Playbook::embedded("reboot").expect("it is built in");
-        let alone = Setup { playbook, signals: Vec::new(), ..random };
+        let alone = Setup { playbook: playbook.clone(), signals: Vec::new(), ..random };
         let setup = Setup { death: Some(death), ..alone.clone() };
         let more: Vec<Death> = (0..seed % 3).map(|n| Death::At(Duration::from_millis(2_000 + n * 9_000))).collect();
         let played = setup.play_and_resume(&more);

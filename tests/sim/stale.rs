@@ -16,7 +16,7 @@ use rollgate::{
 };
 
 use crate::{
-    harness::{Memory, claim, run_of},
+    harness::{Memory, claim, restart, run_of},
     properties::for_every_nth_seed,
 };
 
@@ -41,7 +41,7 @@ fn two_controllers(seed: u64, fenced: bool) -> bool {
             }
             let hosts = topology.hosts();
             let view = sim.observe_assets(&hosts, OBSERVE_TIMEOUT).await;
-            let Playbook { name: playbook, policy, turn, .. } = Playbook::restart();
+            let Playbook { name: playbook, policy, turn, .. } = restart();
             let plan = plan::plan(&view, &hosts, &playbook, policy, turn);
             let mut recorder = Recorder::new(name.into(), Box::new(Memory::default()), vec![]);
             run::roll(sim, run_of(plan, None), &mut recorder, shutdown::never()).await.expect("a journal");

@@ -118,13 +118,23 @@ fn assets(heard: Vec<ServerAssets>) -> Vec<Draft> {
     let mut drafts: Vec<Draft> = Vec::new();
     // Names are joined by a character that none of them can have, which spares an allocation a part.
     let mut index: HashMap<String, usize> = HashMap::new();
+    let mut key = String::new();
     for seen in heard {
         for asset in seen.assets {
-            let key = format!("{}\0{}\0{}\0{}", asset.kind as u8, asset.account, asset.stream, asset.consumer);
-            let at = *index.entry(key).or_insert_with(|| {
-                drafts.push(Draft { group: blank(asset.kind, asset.wanted), claims: Vec::new(), size: 0 });
-                drafts.len() - 1
-            });
+            key.clear();
+            key.push(char::from(asset.kind as u8));
+            for part in [&asset.account, &asset.stream, &asset.consumer] {
+                key.push('\0');
+                key.push_str(part);
+            }
+            let at = match index.get(&key) {
+                Some(at) => *at,
+                None => {
+                    drafts.push(Draft { group: blank(asset.kind, asset.wanted), claims: Vec::new(), size: 0 });
+                    index.insert(key.clone(), drafts.len() - 1);
+                    drafts.len() - 1
+                }
+            };
             if let Some(draft) = drafts.get_mut(at) {
                 draft.add(&seen.server, seen.at, asset);
             }
@@ -195,12 +205,12 @@ impl Draft {
 
 /// What the servers say of the leader, where they do not all say the same.
 fn disputed(claims: &[(String, Timestamp, Claim)]) -> Vec<LeaderClaim> {
+    if claims.windows(2).all(|pair| matches!(pair, [(_, _, a), (_, _, b)] if a.leader == b.leader)) {
+        return Vec::new();
+    }
     let mut by: BTreeMap<Option<&String>, Vec<String>> = BTreeMap::new();
     for (server, _, claim) in claims {
         by.entry(claim.leader.as_ref()).or_default().push(server.clone());
-    }
-    if by.len() < 2 {
-        return Vec::new();
     }
     by.into_iter().map(|(leader, by)| LeaderClaim { leader: leader.cloned(), by }).collect()
 }
@@ -250,6 +260,9 @@ fn count_consumers(groups: &mut [Group]) {
     let mut counts: HashMap<(String, String), u32> = HashMap::new();
     for group in groups.iter().filter(|group| group.kind == Kind::Consumer) {
         *counts.entry((group.account.clone(), group.stream.clone())).or_default() += 1;
+    }
+    if counts.is_empty() {
+        return;
     }
     for group in groups.iter_mut().filter(|group| group.kind == Kind::Stream) {
         let key = (group.account.clone(), group.stream.clone());

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::{Key, Past, groups::LAG_MAX};
+use super::{Index, Past, groups::LAG_MAX};
 use crate::core::assets::{ConsumerState, Copy, Group, Kind, State, Storage, StreamState};
 
 /// Messages bear the time of a server's clock, looks that of the controller's: they may differ by so much.
@@ -175,13 +175,8 @@ fn acked(acks: &Acks) -> Option<u64> {
 }
 
 /// The consumers of a stream on one server.
-pub(super) fn acknowledged(
-    index: &HashMap<Key<'_>, &Group>,
-    of: &Group,
-    server: &str,
-) -> HashMap<String, ConsumerState> {
-    let same = index.iter().filter(|(key, _)| (key.0, key.1, key.2) == (Kind::Consumer, &of.account, &of.stream));
-    same.filter_map(|(_, group)| Some((group.consumer.clone(), consumer(group, server)?))).collect()
+pub(super) fn acknowledged(index: &Index<'_>, of: &Group, server: &str) -> HashMap<String, ConsumerState> {
+    index.consumers(of).filter_map(|group| Some((group.consumer.clone(), consumer(group, server)?))).collect()
 }
 
 impl Past<'_> {

@@ -9,10 +9,7 @@ mod groups;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     assets::{Assets, Group, Kind, Storage, StreamState},
@@ -102,10 +99,10 @@ impl Witness {
         let mut short = Vec::new();
         {
             let index = Indexes {
-                stop: self.at_stop.as_ref().map(index),
-                first: self.first.as_ref().map(index),
-                last: self.last.as_ref().map(index),
-                now: index(&now),
+                stop: self.at_stop.as_ref().map(Index::of),
+                first: self.first.as_ref().map(Index::of),
+                last: self.last.as_ref().map(Index::of),
+                now: Index::of(&now),
             };
             for old in self.before.on(&self.server) {
                 self.judge(old, &now, &index, &mut out, &mut short);
@@ -141,7 +138,7 @@ impl Witness {
     ) {
         let key = key(old);
         let name = name(now, old);
-        let Some(group) = index.now.get(&key) else {
+        let Some(group) = index.now.get(key) else {
             if old.single() {
                 match self.lost_whole(old, index) {
                     Some(state) => {
@@ -164,16 +161,16 @@ impl Witness {
         }
         let past = Past {
             before: old,
-            stop: index.stop.as_ref().and_then(|stop| stop.get(&key)).copied().unwrap_or(old),
-            first: index.first.as_ref().and_then(|first| first.get(&key)).copied(),
-            last: index.last.as_ref().and_then(|last| last.get(&key)).copied(),
+            stop: index.stop.as_ref().and_then(|stop| stop.get(key)).unwrap_or(old),
+            first: index.first.as_ref().and_then(|first| first.get(key)),
+            last: index.last.as_ref().and_then(|last| last.get(key)),
         };
         if let Some(to_get) = copies::to_get(&past, group, &self.server) {
             out.to_get += to_get;
             out.groups.push(format!("{name}: {to_get} messages still to come to {}", self.server));
             return;
         }
-        let acks = |when: &HashMap<Key<'_>, &Group>| copies::acknowledged(when, old, &self.server);
+        let acks = |when: &Index<'_>| copies::acknowledged(when, old, &self.server);
         let acks = || copies::Acks { before: index.stop.as_ref().map(acks), now: acks(&index.now) };
         if let Some(found) = copies::shortfall(&past, group, &self.server, &acks) {
             short.push((format!("{name}: {}", found.words), Shortfall { name, ..found }));
@@ -184,10 +181,10 @@ impl Witness {
     /// no peer can have taken its deletion meanwhile, and the server itself was down.
     fn lost_whole(&self, old: &Group, index: &Indexes<'_>) -> Option<StreamState> {
         let stop = match &index.stop {
-            Some(stop) => stop.get(&key(old)).copied()?,
+            Some(stop) => stop.get(key(old))?,
             None => old,
         };
-        let seen_since = index.first.as_ref().is_some_and(|first| first.contains_key(&key(old)));
+        let seen_since = index.first.as_ref().is_some_and(|first| first.get(key(old)).is_some());
         let kept = old.kind == Kind::Stream && old.storage == Storage::File;
         if self.before.meta().is_some() || seen_since || !kept {
             return None;
@@ -204,8 +201,8 @@ impl Witness {
                 && error.consumer.as_deref().unwrap_or_default() == old.consumer
         });
         let none = |group: &Group| group.copies.iter().all(|copy| copy.server != self.server);
-        let stop = index.stop.as_ref().and_then(|stop| stop.get(&key(old)));
-        named || (old.kind != Kind::Meta && none(old) && stop.is_none_or(|group| none(group)))
+        let stop = index.stop.as_ref().and_then(|stop| stop.get(key(old)));
+        named || (old.kind != Kind::Meta && none(old) && stop.is_none_or(none))
     }
 }
 
@@ -220,16 +217,39 @@ struct Past<'a> {
 type Key<'a> = (Kind, &'a str, &'a str, &'a str);
 
 struct Indexes<'a> {
-    stop: Option<HashMap<Key<'a>, &'a Group>>,
-    first: Option<HashMap<Key<'a>, &'a Group>>,
-    last: Option<HashMap<Key<'a>, &'a Group>>,
-    now: HashMap<Key<'a>, &'a Group>,
+    stop: Option<Index<'a>>,
+    first: Option<Index<'a>>,
+    last: Option<Index<'a>>,
+    now: Index<'a>,
+}
+
+/// The groups of one time, sorted: that is how they come, so that sorting them costs little, and hashing them would cost more.
+struct Index<'a>(Vec<&'a Group>);
+
+impl<'a> Index<'a> {
+    fn of(assets: &'a Assets) -> Self {
+        let mut groups: Vec<&Group> = assets.groups.iter().collect();
+        groups.sort_by(|a, b| key(a).cmp(&key(b)));
+        Self(groups)
+    }
+
+    fn get(&self, wanted: Key<'_>) -> Option<&'a Group> {
+        let place = self.0.binary_search_by(|group| key(group).cmp(&wanted)).ok()?;
+        self.0.get(place).copied()
+    }
+
+    /// The consumers of a stream.
+    fn consumers<'b>(&'b self, of: &'b Group) -> impl Iterator<Item = &'a Group> + 'b {
+        let wanted = (Kind::Consumer, of.account.as_str(), of.stream.as_str());
+        let from = self.0.partition_point(|group| stream(group) < wanted);
+        self.0.iter().skip(from).copied().take_while(move |group| stream(group) == wanted)
+    }
+}
+
+fn stream(group: &Group) -> (Kind, &str, &str) {
+    (group.kind, &group.account, &group.stream)
 }
 
 fn key(group: &Group) -> Key<'_> {
     (group.kind, &group.account, &group.stream, &group.consumer)
-}
-
-fn index(assets: &Assets) -> HashMap<Key<'_>, &Group> {
-    assets.groups.iter().map(|group| (key(group), group)).collect()
 }

@@ -111,7 +111,7 @@ impl World {
                 let span = self.rng.u64(times::SHUTDOWN);
                 self.after(span, Happening::GoesDown { server: host, boot });
             }
-            Action::Put { .. } => {}
+            Action::Put { file, .. } => self.servers[host].files.put(&file),
             Action::Run { command, .. } => {
                 if let Some(record) = self.servers[host].changes.get_mut(&change.id) {
                     record.output = ends(&command).1;

@@ -17,10 +17,10 @@ use super::{
 use crate::{
     core::{
         diagnosis::evidence::{Archive, Gap},
-        install::{Kept, Placement, Role, StandIn},
+        install::{Kept, Placement, Role, StandIn, sha256},
         view::{Failure, FailureKind, Seen},
     },
-    fleet::{Content, Fleet, live::lock::fenced},
+    fleet::{Content, Fleet, PutFile, live::lock::fenced},
 };
 
 /// The digest of nats-server's program of a version, in a simulation.
@@ -65,6 +65,14 @@ impl Files {
     /// The version of the program that the next start runs.
     pub(super) fn version(&self) -> &str {
         self.at.get(PROGRAM).and_then(|digest| version_of(digest)).unwrap_or_default()
+    }
+
+    /// A small file of the operator's is there, or is not any more.
+    pub(super) fn put(&mut self, file: &PutFile) {
+        match &file.content {
+            Some(content) => self.at.insert(file.path.clone(), sha256(content.as_bytes())),
+            None => self.at.remove(&file.path),
+        };
     }
 
     /// Puts a staged file in its place, or says why not.

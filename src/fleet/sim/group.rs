@@ -11,6 +11,8 @@ pub(super) struct Group {
     pub(super) stream: String,
     pub(super) consumer: String,
     pub(super) subjects: Vec<String>,
+    /// The raft group's own name.
+    pub(super) raft: String,
     pub(super) memory: bool,
     pub(super) in_use: bool,
     pub(super) members: Vec<Member>,
@@ -61,6 +63,7 @@ impl Group {
             stream: String::new(),
             consumer: String::new(),
             subjects: Vec::new(),
+            raft: String::new(),
             memory: false,
             in_use: false,
             members,

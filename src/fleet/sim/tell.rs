@@ -301,13 +301,12 @@ impl World {
                     ..StreamState::default()
                 }),
             };
-            let raft = format!("S-R{}F-{number}", group.members.len());
             seen.assets.push(AssetSeen {
                 kind: group.kind,
                 account: group.account.clone(),
                 stream: group.stream.clone(),
                 consumer: group.consumer.clone(),
-                raft: (!group.single()).then_some(raft),
+                raft: (!group.single()).then(|| group.raft.clone()),
                 wanted: u32::try_from(group.members.len()).unwrap_or(u32::MAX),
                 storage: if group.memory { Storage::Memory } else { Storage::File },
                 node: true,

@@ -150,6 +150,9 @@ impl World {
             }
             groups.extend(topology.assets.iter().filter_map(|spec| Group::asset(spec, place)));
         }
+        for (number, group) in groups.iter_mut().enumerate() {
+            group.raft = format!("S-R{}F-{number}", group.members.len());
+        }
         let mut world = Self {
             cluster: topology.cluster.clone(),
             born: Instant::now(),
