@@ -37,7 +37,7 @@ pub struct Unfinished {
     #[serde(skip_serializing_if = "Option::is_none")]
     step: Option<String>,
     done: Vec<String>,
-    untouched: Vec<String>,
+    to_come: Vec<String>,
     /// What halted it, or why its journal can't be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
@@ -107,7 +107,7 @@ impl Unfinished {
             began: journaled.events.first().map(|envelope| envelope.at),
             host: turn.map(|turn| turn.host.clone()),
             step: turn.and_then(|turn| turn.step.clone()),
-            untouched: progress.untouched(),
+            to_come: progress.to_come(),
             done: progress.done,
             why,
             next,
@@ -116,9 +116,9 @@ impl Unfinished {
 
     fn unreadable(run: String, why: String, close: String) -> Self {
         let why = Some(why);
-        let (done, untouched, next) = (Vec::new(), Vec::new(), vec![close]);
+        let (done, to_come, next) = (Vec::new(), Vec::new(), vec![close]);
         let (playbook, began, host, step) = (None, None, None, None);
-        Self { run, state: "unreadable", playbook, began, host, step, done, untouched, why, next }
+        Self { run, state: "unreadable", playbook, began, host, step, done, to_come, why, next }
     }
 
     /// A few lines for people.
@@ -140,7 +140,7 @@ impl Unfinished {
         if self.state != "unreadable" {
             let step = self.step.as_ref().map(|step| format!(", at its {step}")).unwrap_or_default();
             let turn = self.host.as_ref().map(|host| format!("; in its turn: {host}{step}")).unwrap_or_default();
-            text.push_str(&format!("  done: {}{turn}; to come: {}\n", list(&self.done), list(&self.untouched)));
+            text.push_str(&format!("  done: {}{turn}; to come: {}\n", list(&self.done), list(&self.to_come)));
         }
         self.next.iter().for_each(|line| text.push_str(&format!("  {line}\n")));
         text

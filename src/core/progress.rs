@@ -45,6 +45,8 @@ pub struct Progress {
     pub own: BTreeMap<String, BTreeMap<String, OwnCommand>>,
     /// What is staged, by host.
     pub staged: AllStaged,
+    /// Hosts whose turn has put files in place or made their server reload, ended or not: such a turn is begun anew.
+    pub changed: BTreeSet<String>,
     /// Hosts that have the files that they will get.
     pub files_staged: BTreeSet<String>,
     /// The step under way that belongs to no turn, with its host.
@@ -162,7 +164,9 @@ impl Progress {
             Event::FilesStaged { host, .. } => {
                 self.files_staged.insert(host.clone());
             }
-            Event::FilesBack { .. } => {}
+            Event::FilesBack { host, .. } => {
+                self.changed.remove(host);
+            }
             Event::SafetyWaiting { objections, .. } => self.objections.clone_from(objections),
             Event::TurnStarted { host, number, baseline, before, .. } => {
                 self.objections.clear();
@@ -182,6 +186,9 @@ impl Progress {
             Event::StepStarted { host, step, .. } => {
                 self.objections.clear();
                 self.begin_command(host, step);
+                if matches!(step.as_str(), "configure" | "reload") {
+                    self.changed.insert(host.clone());
+                }
                 self.in_turn(|turn| {
                     turn.stopped |= step == "stop";
                     turn.step = Some(step.clone());
@@ -249,6 +256,13 @@ impl Progress {
 
     /// Hosts of the plan that were not touched.
     pub fn untouched(&self) -> Vec<String> {
+        let mut hosts = self.to_come();
+        hosts.retain(|host| !self.changed.contains(host));
+        hosts
+    }
+
+    /// Hosts of the plan that have their turn before them, or have it again.
+    pub fn to_come(&self) -> Vec<String> {
         let active = self.turn.as_ref().map(|turn| turn.host.as_str());
         let hosts = self.plan.iter().flat_map(|plan| &plan.turns).map(|turn| &turn.host);
         hosts

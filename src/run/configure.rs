@@ -278,7 +278,7 @@ pub(super) async fn stage_all<F: Fleet>(roller: &mut Roller<'_, F>) -> Result<()
     let (fleet, run) = (roller.fleet, roller.recorder.run().to_owned());
     let progress = roller.recorder.progress();
     let begun = progress.turn.as_ref().map(|turn| turn.host.clone());
-    let hosts: Vec<String> = progress.untouched().into_iter().chain(begun.clone()).collect();
+    let hosts: Vec<String> = progress.to_come().into_iter().chain(begun.clone()).collect();
     let known = progress.files_staged.clone();
     let (plan, contents) = (&roller.run.plan, &roller.run.contents);
     let jobs = hosts.iter().filter_map(|host| {

@@ -35,7 +35,7 @@ pub(super) async fn all<F: Fleet>(roller: &mut Roller<'_, F>) -> Result<(), Stop
     let (fleet, run) = (roller.fleet, roller.recorder.run().to_owned());
     let progress = roller.recorder.progress();
     let begun = progress.turn.as_ref().map(|turn| turn.host.clone());
-    let hosts: Vec<String> = progress.untouched().into_iter().chain(begun.clone()).collect();
+    let hosts: Vec<String> = progress.to_come().into_iter().chain(begun.clone()).collect();
     let known = progress.staged.clone();
     let jobs: Vec<_> = hosts
         .iter()

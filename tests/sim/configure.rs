@@ -67,7 +67,10 @@ fn files_are_put_in_place_by_whoever_goes_on() {
         });
         let more: Vec<Death> = (0..seed % 3).map(|n| Death::At(Duration::from_millis(4_000 + n * 9_000))).collect();
         let played = setup.play_and_resume(&more);
-        let explain = |text: String| format!("{text}\n{:?} {:?}", setup.faults, setup.death);
+        let explain = |text: String| {
+            let events: String = played.events.iter().map(|one| format!("{} {:?}\n", one.at, one.event)).collect();
+            format!("{text}\n{:?} {:?}\n{events}{:?}", setup.faults, setup.death, played.world().effects())
+        };
         kept(&played).and_then(|()| told_truly(&played, "config-2")).map_err(explain)?;
         Ok(played.end().split(' ').next().unwrap_or_default().to_owned())
     });

@@ -112,6 +112,10 @@ fn a_run_that_was_left_goes_on() {
     // Untouched: its turn is begun anew, and that it was begun before is known.
     let anew = with(&[interrupted(), resumed(), settled("n1", Standing::Untouched, &[]), turn("n1")]);
     assert_eq!(Progress::fold(&anew).unwrap().attempts["n1"], 2);
+    // A turn that stops nothing is begun anew too, but is not untouched; unless what it did was undone.
+    let left = [started(), turn("n1"), step("n1", "reload"), resumed(), settled("n1", Standing::Untouched, &[])];
+    check(&left, Ok((&[], &["n2", "n3"])));
+    assert_eq!(Progress::fold(&left).unwrap().to_come(), ["n1", "n2", "n3"]);
     // Between turns there is nothing to settle; it may be left and resumed again.
     check(&[started(), interrupted(), resumed(), interrupted(), resumed(), turn("n2")], Ok((&[], &["n1", "n3"])));
 }

@@ -197,7 +197,7 @@ impl Sim {
         archive.unwrap_or_else(|failure| Archive::unknown(host, self.now(), &failure))
     }
 
-    /// See [`Fleet::prove`](crate::fleet::Fleet::prove).
+    /// See [`crate::fleet::Fleet::prove`].
     pub(super) fn proven(&self, server: usize, clock: i64, with: &[StandIn]) -> Seen<Archive> {
         let world = self.world();
         world.reachable(server)?;
