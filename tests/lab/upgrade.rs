@@ -160,7 +160,7 @@ fn canary_fails(lab: &Lab) {
     lab.plainly(&["resume", "-i", &lab.inventory(), "--yes"]).exits(2);
     // The same by itself.
     let ended = upgrade(lab, &fails, "2.15.1", &["--set", "on_failure=rollback"]);
-    ended.exits(4).says(&["runs its old program again"]);
+    ended.exits(4).says(&["runs again with what it had"]);
     lab.all_healthy();
     assert_eq!(versions(lab), ["2.14.6"; 3]);
     // A run that replaced nothing, and one that nobody knows.
