@@ -22,6 +22,7 @@ use crate::{
         install::{self, mixed},
         lock::{Claim, LockRefusal},
         plan::Plan,
+        progress::Progress,
     },
     fleet::{Fleet, live::Live},
     journal::{FILE_NAME, Journal, StateDir, Strain, read, run_id},
@@ -336,9 +337,7 @@ pub(super) async fn carry_out(fleet: &Live, run: Run, mut recorder: Recorder, pa
         // In this order: a request that a bad link brings only now must find either its record or no lock (found by the
         // simulator: a step done a second time).
         fleet.release(hold::TIMEOUT).await;
-        for (host, failure) in fleet.clear(recorder.run(), hold::TIMEOUT).await {
-            output::note(&format!("{host}: its records of this run stay for a week: {failure}"));
-        }
+        clear(fleet, recorder.run(), recorder.progress(), path).await;
     }
     if let Some(mixed) = read(&path.join(FILE_NAME)).ok().and_then(|journaled| mixed(&journaled.events)) {
         output::note(&mixed.words(span));
@@ -350,6 +349,28 @@ pub(super) async fn carry_out(fleet: &Live, run: Run, mut recorder: Recorder, pa
         ));
     }
     Ok(code(&outcome))
+}
+
+/// So many runs back are looked at: that a controller dies in that very second is rare.
+const DIED_AT_THE_END: usize = 5;
+
+/// Removes the traces of a run that is over, and those of runs before it on this cluster whose controller died between their end
+/// and this.
+async fn clear(fleet: &Live, run: &str, progress: &Progress, path: &Path) {
+    for (host, failure) in fleet.clear(run, hold::TIMEOUT).await {
+        output::note(&format!("{host}: its records of this run stay for a week: {failure}"));
+    }
+    let Some(state) = path.parent().and_then(Path::parent).map(StateDir::at) else { return };
+    // Without the mark it is done again after the next run, which harms nothing.
+    let _ = state.mark_cleared(run);
+    let before = state.runs().unwrap_or_default().into_iter().rev().skip_while(|id| id != run).skip(1);
+    for id in before.take(DIED_AT_THE_END).filter(|id| !state.is_marked_cleared(id)) {
+        let Ok(events) = read(&state.run(&id).join(FILE_NAME)) else { continue };
+        let Ok(of) = Progress::fold(events.events.iter().map(|envelope| &envelope.event)) else { continue };
+        if of.cluster_key == progress.cluster_key && of.closed() && fleet.clear(&id, hold::TIMEOUT).await.is_empty() {
+            let _ = state.mark_cleared(&id);
+        }
+    }
 }
 
 /// Asks, unless told not to.

@@ -7,6 +7,8 @@ use jiff::Timestamp;
 
 /// In the directory of a run that was closed although its journal can't be read.
 const CLOSED: &str = "closed";
+/// Where the hosts were cleared of a run.
+const CLEARED: &str = "cleared";
 
 /// The state directory: `$XDG_STATE_HOME/rollgate`, by default `~/.local/state/rollgate`.
 #[derive(Debug, Clone)]
@@ -52,6 +54,19 @@ impl StateDir {
     /// Whether a run was closed that way.
     pub fn is_marked_closed(&self, id: &str) -> bool {
         self.run(id).join(CLOSED).exists()
+    }
+
+    /// Notes that nothing of a run is on the hosts any more.
+    ///
+    /// # Errors
+    /// The mark can't be made.
+    pub fn mark_cleared(&self, id: &str) -> std::io::Result<()> {
+        std::fs::write(self.run(id).join(CLEARED), "")
+    }
+
+    /// Whether that was noted.
+    pub fn is_marked_cleared(&self, id: &str) -> bool {
+        self.run(id).join(CLEARED).exists()
     }
 
     /// The ids of all runs, the oldest first.
