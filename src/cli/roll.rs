@@ -355,12 +355,15 @@ pub(super) async fn carry_out(fleet: &Live, run: Run, mut recorder: Recorder, pa
 const DIED_AT_THE_END: usize = 5;
 
 /// Removes the traces of a run that is over, and those of runs before it on this cluster whose controller died between their end
-/// and this.
+/// and this. What could not be removed is left to the next run.
 async fn clear(fleet: &Live, run: &str, progress: &Progress, path: &Path) {
-    for (host, failure) in fleet.clear(run, hold::TIMEOUT).await {
-        output::note(&format!("{host}: its records of this run stay for a week: {failure}"));
+    let failed = fleet.clear(run, hold::TIMEOUT).await;
+    for (host, failure) in &failed {
+        output::note(&format!("{host}: its records of this run stay until the next one: {failure}"));
     }
-    let Some(state) = path.parent().and_then(Path::parent).map(StateDir::at) else { return };
+    let Some(state) = path.parent().and_then(Path::parent).map(StateDir::at).filter(|_| failed.is_empty()) else {
+        return;
+    };
     // Without the mark it is done again after the next run, which harms nothing.
     let _ = state.mark_cleared(run);
     let before = state.runs().unwrap_or_default().into_iter().rev().skip_while(|id| id != run).skip(1);

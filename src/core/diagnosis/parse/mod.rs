@@ -139,7 +139,7 @@ pub fn archive(asked: &Asked, output: &[u8]) -> Archive {
         } else {
             Err(because(&gaps, "listeners"))
         },
-        half_open: tagged.lines("lh").filter_map(|line| line.split('\t').next()?.parse().ok()).collect(),
+        half_open: tagged.lines("lh").filter_map(|line| u16::from_str_radix(line, 16).ok()).collect(),
         paths: paths::paths(&tagged, unit.as_ref().ok().and_then(|unit| unit.user.as_deref()))
             .ok_or_else(|| because(&gaps, "config")),
         tls_files: if tagged.has("x0") { Ok(tls_files) } else { Err(because(&gaps, "config")) },

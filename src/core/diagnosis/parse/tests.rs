@@ -58,6 +58,11 @@ fn a_real_collection_is_read_whole() {
 }
 
 #[test]
+fn ports_half_open_are_as_the_kernel_writes_them() {
+    assert_eq!(read(b"lh\t184E\nlh\t1F92\nlh\twhat\nend\n").half_open, [6222, 8082]);
+}
+
+#[test]
 fn a_collection_that_was_cut_short_says_so() {
     let archive = read(&HEALTHY.as_bytes()[..2000]);
     assert!(archive.machine.is_ok() && archive.listeners.is_err() && archive.paths.is_err());

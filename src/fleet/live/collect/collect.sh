@@ -399,6 +399,13 @@ listeners() {
   [ "$me" = 0 ] || gap listeners 'not root: the processes of other users are not known'
 }
 
+# Ports at which the other side's first packet came, and our answer brought none. Such connections stay for a minute; looked at last,
+# so that a peer had the time to dial.
+half_open() {
+  # 03 is SYN_RECV (net/tcp_states.h).
+  awk '$4 == "03" { sub(/.*:/, "", $2); if (!seen[$2]++) print "lh\t" $2 }' "$net/tcp" "$net/tcp6" 2>/dev/null
+}
+
 # Every path once, with its roles; `paths` has lines of ROLE=PATH.
 stats() {
   set -f
@@ -713,6 +720,7 @@ collect() {
   if [ -n "$store" ]; then store_shape; else printf 's0\n'; fi
   progress
   wait
+  half_open
   printf 'end\n'
 }
 

@@ -1,7 +1,7 @@
 # All TCP listeners with their processes, from /proc alone.
 #
 # In: ENVIRON RG_NET (where `tcp` and `tcp6` are), standard input: `ls -l /proc/[0-9]*/fd`.
-# Out: `li` lines: address, port, pid, program, user, unit; `lh` lines: local ports with connections that are half open.
+# Out: `li` lines: address, port, pid, program, user, unit.
 
 function hex(text,    i, n) {
   n = 0
@@ -35,8 +35,6 @@ function table(file, six,    line, f, n, at) {
   while ((getline line < file) > 0) {
     n = split(line, f, " ")
     at = index(f[2], ":")
-    # 03 is SYN_RECV: we have answered, and the answer has not come back (net/tcp_states.h).
-    if (n >= 4 && f[4] == "03") half[hex(substr(f[2], at + 1))]++
     # 0A is LISTEN.
     if (n < 10 || f[4] != "0A") continue
     count++
@@ -62,7 +60,6 @@ match($0, /socket:\[[0-9]+\]/) {
 }
 
 END {
-  for (port_half in half) print "lh\t" port_half "\t" half[port_half]
   for (i = 1; i <= count && i <= 300; i++) {
     p = (inode[i] in owner) ? owner[inode[i]] : ""
     program = ""; unit = ""
