@@ -320,7 +320,22 @@ fn out_of_memory<'a>(case: &Case<'a>) -> Option<&'a LogLine> {
     case.archive.oom_kills.iter().flatten().rev().find(|line| {
         let killed = line.text.split_once("illed process ").and_then(|(_, rest)| rest.split(['(', ')']).nth(1));
         killed.is_some_and(|name| name == PROGRAM || !name.is_empty() && own.starts_with(name))
+            && !of_another_unit(case, line)
             && line.at.is_some_and(|at| at.duration_since(exited).abs() <= KILL_TO_EXIT)
+    })
+}
+
+/// Whether the kernel told, for the same process, the control group of another unit (`dump_header`, Linux `mm/oom_kill.c`).
+fn of_another_unit(case: &Case<'_>, kill: &LogLine) -> bool {
+    let Some(pid) = kill.text.split_once("illed process ").and_then(|(_, rest)| rest.split(' ').next()) else {
+        return false;
+    };
+    case.archive.oom_kills.iter().flatten().any(|line| {
+        let field = |name| line.text.split([',', ' ']).find_map(|field| field.strip_prefix(name));
+        field("pid=") == Some(pid)
+            && field("task_memcg=")
+                .and_then(|group| group.split('/').rfind(|part| part.ends_with(".service")))
+                .is_some_and(|unit| unit != case.unit_name())
     })
 }
 

@@ -100,5 +100,18 @@ fn the_kernel_s_log_tells_who_ran_out_of_memory() {
     assert!(diagnosis.root().expect("root").quotes.iter().any(|quote| quote.text.contains("31337")), "{diagnosis:?}");
     check(&killed(vec![kernel(-900, "nats-server")]), &["killed-by-signal"]);
     check(&killed(vec![kernel(-2, "postgres")]), &["killed-by-signal"]);
+    let group = |unit: &str| evidence::LogLine {
+        from: Some("kernel".into()),
+        ..line(
+            -2,
+            0,
+            None,
+            &format!(
+                "oom-kill:constraint=CONSTRAINT_MEMCG,task_memcg=/system.slice/{unit},task=nats-server,pid=31337,uid=999"
+            ),
+        )
+    };
+    check(&killed(vec![group("nats-server.service"), kernel(-2, "nats-server")]), &["oom-killed"]);
+    check(&killed(vec![group("nats-other.service"), kernel(-2, "nats-server")]), &["killed-by-signal"]);
     check(&killed(vec![]), &["killed-by-signal"]);
 }
