@@ -89,7 +89,7 @@ pub(super) fn reached(case: &Case<'_>) -> Vec<Finding> {
     }
     let rules = "sudo nft list ruleset; sudo iptables -S";
     let half_open = case.archive.half_open.iter().find(|port| **port == first.port);
-    if let (true, Some(port)) = (timeouts, half_open) {
+    if let (true, false, Some(port)) = (timeouts, here, half_open) {
         let title = format!(
             "packets of the peers reach the route port {port}, and what this host sends to {} is lost: a firewall drops one way",
             names.join(", ")

@@ -88,6 +88,14 @@ fn routes_that_lead_nowhere() {
     // The peers' packets come, and our answers to them bring nothing.
     archive.half_open = vec![6222];
     check(&archive, &["isolated-one-way"]);
+    // Where not even its own port answers, such connections are of before: this host drops the packets.
+    let others = std::mem::replace(
+        &mut archive.reach,
+        Ok(["10.0.0.1", "10.0.0.2"].map(|target| reach(target, fail(FailureKind::Timeout, "no answer"))).into()),
+    );
+    let diagnosis = check(&archive, &["routes-unreachable"]);
+    assert!(diagnosis.root().expect("root").title.contains("a firewall of this host"), "{diagnosis:?}");
+    archive.reach = others;
     // A route to the process before is none to this one.
     archive.half_open = vec![];
     let old = Peer { server_id: "NBEFORE".into(), server_name: Some("n1".into()) };
