@@ -189,6 +189,7 @@ impl Lab {
         let program = std::env::var("ROLLGATE").unwrap_or_else(|_| ROLLGATE.to_owned());
         let mut command = self.exec(&program, args);
         command.env("XDG_STATE_HOME", self.work.path().join("state")).env_remove("ROLLGATE_INVENTORY");
+        command.env("XDG_CONFIG_HOME", self.work.path().join("config"));
         command
     }
 

@@ -1,5 +1,7 @@
 //! Journals and leases in a bucket of another cluster: runners that share no disk.
 
+mod trouble;
+
 use std::{
     fs,
     net::TcpListener,
@@ -11,6 +13,7 @@ use async_nats::{
     ConnectOptions,
     jetstream::{self, kv, stream::StorageType},
 };
+use serde_json::{Value, json};
 
 use crate::{
     harness::{Lab, WIDE, binaries, until},
@@ -36,13 +39,15 @@ struct State {
 }
 
 impl State {
-    /// With a user and a password.
+    /// With an nkey, by a context of the NATS CLI.
     fn new(lab: &Lab) -> Option<Self> {
-        let file = lab.write("ops.password", "hunter2\n");
+        let keys = nkeys::KeyPair::new_user();
+        let (public, seed) = (keys.public_key(), keys.seed().expect("a seed"));
+        let file = lab.write("ops.nk", &seed);
         Self::with_login(lab, |port| Login {
-            conf: "authorization: {user: ops, password: hunter2}\n".into(),
-            inventory: format!("servers: [\"nats://127.0.0.1:{port}\"], user: ops, password_file: {file}"),
-            options: Box::new(|| ConnectOptions::new().user_and_password("ops".into(), "hunter2".into())),
+            conf: format!("authorization: {{users: [{{nkey: {public}}}]}}\n"),
+            inventory: context(lab, "ops", &json!({ "url": format!("nats://127.0.0.1:{port}"), "nkey": file })),
+            options: Box::new(move || ConnectOptions::with_nkey(seed.clone())),
         })
     }
 
@@ -97,6 +102,13 @@ fn with<T>(server: &str, options: ConnectOptions, work: impl AsyncFnOnce(jetstre
         let client = options.connect(server).await.ok()?;
         Some(work(jetstream::new(client)).await)
     })
+}
+
+/// A context as the NATS CLI keeps it; what an inventory says to use it.
+fn context(lab: &Lab, name: &str, content: &Value) -> String {
+    fs::create_dir_all(lab.work.path().join("config/nats/context")).expect("a directory");
+    lab.write(&format!("config/nats/context/{name}.json"), &content.to_string());
+    format!("context: {name}")
 }
 
 /// An inventory with a bucket, whose starts are held as long as there is a file.
@@ -206,7 +218,7 @@ fn bucket_goes_away(lab: &Lab, state: &mut State, inventory: &str, run: &Run<'_>
     let resumed = run("e", &resume).wait(WIDE);
     assert_eq!(resumed.exits(0).rolled().len(), 2, "{halted}\n{resumed}");
     let show = run("d", &["show", "-i", inventory, halted.run(), "-o", "json"].map(str::to_owned)).wait(WIDE);
-    let told: serde_json::Value = serde_json::from_str(&show.exits(0).stdout).expect("JSON");
+    let told: Value = serde_json::from_str(&show.exits(0).stdout).expect("JSON");
     let count = halted.events.len() + resumed.events.len();
     assert_eq!(told["events"].as_array().map(Vec::len), Some(count), "{show}\n{halted}\n{resumed}");
 }
