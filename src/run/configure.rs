@@ -14,7 +14,7 @@ use super::{
     OBSERVE_TIMEOUT,
     install::{carry_out, change_id, digest},
     roll::{Roller, Stop},
-    turn::{self, Passage},
+    turn::{self, Contact, Passage},
 };
 use crate::{
     config::files::{Files, Rendered},
@@ -46,7 +46,7 @@ const DIGEST_TIMEOUT: Duration = Duration::from_secs(15);
 const LINES_TIMEOUT: Duration = Duration::from_secs(30);
 /// Some kilobytes over a slow link.
 const STAGED_WITHIN: Duration = Duration::from_secs(60);
-/// A server that has passed the gate says what it runs with; half a minute is for a link that is lost and found.
+/// A server that has passed the gate says what it runs with as soon as it is asked; a busy host takes longer.
 const TAKEN_WITHIN: Duration = Duration::from_secs(30);
 /// Between two looks.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -379,11 +379,18 @@ pub(super) async fn is_taken<F: Fleet>(roller: &mut Roller<'_, F>, passage: &Pas
         return Ok(());
     }
     let fleet = roller.fleet;
-    let deadline = Instant::now() + TAKEN_WITHIN;
+    let mut deadline = Instant::now() + TAKEN_WITHIN;
+    let mut contact = Contact::new();
     loop {
         let seeing =
             async { tokio::join!(fleet.collect(&host, None, COLLECT_TIMEOUT), fleet.observe(&[], OBSERVE_TIMEOUT)) };
         let (archive, view) = roller.attend(seeing).await?;
+        if let Some(failure) = archive.lost() {
+            contact.wait(roller, &host, "gate", failure.clone()).await?;
+            deadline = Instant::now() + TAKEN_WITHIN;
+            continue;
+        }
+        contact.found();
         let (different, unknown) = configure::not_taken(&Archive { view: Some(view), ..archive });
         if different.is_empty() {
             return Ok(());

@@ -18,7 +18,7 @@ use crate::{
         gate::{Attachments, Baseline, Condition, Measure, Moves, Pace, Patience, Verdict, Waiting},
         halt::Cause,
         playbook::{self, Connections},
-        view::View,
+        view::{Seen, View},
         witness::{Behind, Witness},
     },
     fleet::Fleet,
@@ -191,19 +191,25 @@ impl Wait {
             let (host, since) = (passage.host.clone(), passage.started.filter(|_| !asked_log));
             let both = async { tokio::join!(store_empty(fleet, &host, since, passage.witness.as_ref()), observing) };
             let (empty, view) = roller.attend(both).await?;
-            asked_log = true;
-            if let Some(cause) = empty {
-                return Ok(Err(cause));
-            }
+            let unasked = match empty {
+                Ok(Some(cause)) => return Ok(Err(cause)),
+                Ok(None) => None,
+                Err(failure) => Some(failure),
+            };
+            asked_log |= unasked.is_none();
             let now = view.ok().and_then(|view| view.assets);
             let waited = waiting_since.elapsed();
             let behind = now.zip(passage.witness.as_mut()).map(|(now, witness)| witness.look(now, waited));
-            if let Some(behind) = behind.as_ref().filter(|behind| behind.nothing()) {
+            if let Some(behind) = behind.as_ref().filter(|behind| behind.nothing() && unasked.is_none()) {
                 passage.good_since.get_or_insert(at);
                 return Ok(Ok(gone(behind)));
             }
             passage.good_since = None;
             self.last = behind_as_waits(behind.as_ref(), waited);
+            self.last.extend(unasked.map(|failure| {
+                let reason = format!("its log could not be asked whether it began with an empty store: {failure}");
+                Waiting { condition: Condition::Data, reason, for_ms: crate::core::millis::of(waited) }
+            }));
             if let Some(behind) = behind {
                 if !behind.lost.is_empty() {
                     return Ok(Err(Cause::DataShort { streams: behind.lost }));
@@ -295,18 +301,21 @@ fn gone(behind: &Behind) -> Vec<String> {
 }
 
 /// Whether the server began with an empty store, as where a volume is not mounted. R3 streams are filled again by their
-/// peers so soon that only the log tells.
+/// peers so soon that only the log tells. The error is that the host could not be reached.
 async fn store_empty<F: Fleet>(
     fleet: &F,
     host: &str,
     since: Option<Timestamp>,
     witness: Option<&Witness>,
-) -> Option<Cause> {
+) -> Seen<Option<Cause>> {
     // Without the time of the start the log would begin with the server's very first one.
-    let since = since.filter(|_| witness.is_some_and(Witness::had_meta))?;
+    let Some(since) = since.filter(|_| witness.is_some_and(Witness::had_meta)) else { return Ok(None) };
     let archive = fleet.collect(host, Some(since), OBSERVE_TIMEOUT).await;
+    if let Some(failure) = archive.lost() {
+        return Err(failure.clone());
+    }
     let line = archive.log_lines().find(|(_, line)| line.text.contains(BOOTSTRAPPING));
-    line.map(|(_, line)| Cause::StoreEmpty { line: line.text.clone() })
+    Ok(line.map(|(_, line)| Cause::StoreEmpty { line: line.text.clone() }))
 }
 
 /// The time was over before a look was.

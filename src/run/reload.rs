@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     roll::{Roller, Stop},
-    turn::{self, Passage},
+    turn::{self, Contact, Passage},
 };
 use crate::{
     core::{
@@ -47,8 +47,16 @@ pub(super) async fn reload<F: Fleet>(
 ) -> Result<String, Stop> {
     let fleet = roller.fleet;
     let host = passage.host.clone();
-    let seeing = async { tokio::join!(fleet.collect(&host, None, COLLECT_TIMEOUT), fleet.look(&host, LOOK_TIMEOUT)) };
-    let (archive, look) = roller.attend(seeing).await?;
+    let mut contact = Contact::new();
+    let (archive, look) = loop {
+        let seeing =
+            async { tokio::join!(fleet.collect(&host, None, COLLECT_TIMEOUT), fleet.look(&host, LOOK_TIMEOUT)) };
+        let (archive, look) = roller.attend(seeing).await?;
+        match archive.lost() {
+            Some(failure) => contact.wait(roller, &host, "reload", failure.clone()).await?,
+            None => break (archive, look),
+        }
+    };
     let why = reload::unusable(&archive, &roller.run.plan.policy.allow);
     if !why.is_empty() {
         return Err(turn::halt(roller, passage, "reload", Cause::Unusable { why }).await);
@@ -59,12 +67,11 @@ pub(super) async fn reload<F: Fleet>(
         loaded: varz.as_ref().and_then(|varz| varz.config_load_time),
         server_id: varz.map(|varz| varz.server_id).or_else(|| passage.server_id.clone()),
     };
-    let deadline = Instant::now() + step.deadline;
     let unsure = match change {
         Some(id) => by_service(roller, passage, id, &mut told).await?,
         None => by_system_account(roller, passage, told.server_id.as_deref()).await?,
     };
-    prove(roller, passage, &told, unsure, deadline).await
+    prove(roller, passage, &told, unsure, Instant::now() + step.deadline).await
 }
 
 /// Has the service manager tell it; why that is not sure to have worked, where it is not.
@@ -123,11 +130,13 @@ async fn prove<F: Fleet>(
     passage: &mut Passage,
     told: &Told,
     unsure: Option<String>,
-    deadline: Instant,
+    mut deadline: Instant,
 ) -> Result<String, Stop> {
     let fleet = roller.fleet;
     let host = passage.host.clone();
+    let mut contact = Contact::new();
     loop {
+        let asked = Instant::now();
         let looking = async {
             let archive = fleet.collect(&host, Some(told.at), COLLECT_TIMEOUT).await;
             let wanted = reload::tls_listeners(&archive);
@@ -136,6 +145,13 @@ async fn prove<F: Fleet>(
             (archive, wanted, look, shown)
         };
         let (archive, wanted, look, shown) = roller.attend(looking).await?;
+        if let Some(failure) = archive.lost() {
+            contact.wait(roller, &host, "reload", failure.clone()).await?;
+            // What could not be asked for is not late.
+            deadline += asked.elapsed();
+            continue;
+        }
+        contact.found();
         let verdict = match wanted {
             Err(unknown) => Verdict::Wait(vec![unknown]),
             Ok(wanted) => reload::judge(told, &look.server.varz, &archive, &wanted, &shown),

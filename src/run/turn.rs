@@ -300,7 +300,7 @@ impl Contact {
     }
 
     /// The host answered.
-    fn found(&mut self) {
+    pub(super) fn found(&mut self) {
         *self = Self::patient(self.patience);
     }
 

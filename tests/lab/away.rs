@@ -8,9 +8,11 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    harness::{Lab, Options, WIDE},
+    configure::{CONF, Pushed},
+    harness::{Lab, Options, WIDE, until},
     jetstream::with_system_account,
     process::{Ended, Running, seconds, strings},
+    upgrade,
     watched::Witness,
 };
 
@@ -40,13 +42,19 @@ fn cut(lab: &Lab, host: &str, meanwhile: impl FnOnce()) {
     lab.root(host, "nft delete table inet away");
 }
 
-/// Asserts that each server was restarted once, and that the cut was in the middle of those steps.
+/// Asserts that each server was restarted once, with no more than its stop and its start, and that the cut was in the middle of
+/// those steps.
 fn rolled_through(lab: &Lab, ended: &Ended, cut_in: &[(&str, &str)]) {
+    each_once(lab, ended, 2, cut_in);
+}
+
+/// The same where hosts have been told to do so many things, ever.
+fn each_once(lab: &Lab, ended: &Ended, changes: usize, cut_in: &[(&str, &str)]) {
     ended.exits(0).journal_is_whole();
     assert_eq!(ended.rolled().len(), 3, "{ended}");
     for host in lab.hosts() {
         assert_eq!(lab.stops_and_starts(&host), (1, 2), "{host}: {ended}");
-        assert_eq!(lab.changes(&host), 2, "{host}: {ended}");
+        assert_eq!(lab.changes(&host), changes, "{host}: {ended}");
     }
     for (host, step) in cut_in {
         let of = |event: &&&Value| event["host"] == **host && event["step"] == **step;
@@ -96,6 +104,93 @@ fn cut_off_in_a_drain_and_at_the_gate() {
     // Its clients were cut off too.
     drop(witness);
     rolled_through(&lab, &ended, &[(&second, "gate")]);
+}
+
+/// The steps of the other playbooks, each with its effect while nobody hears of it; and a settle.
+#[test]
+fn cut_off_where_files_are_put_in_place_and_reloaded() {
+    let Some(lab) = Lab::up(Options { nats: "2.14.6", ..Options::default() }) else { return };
+    lab.all_settled();
+    lab.hosts().iter().for_each(|host| hold_renames(&lab, host));
+    cut_off_in_an_install_and_in_a_settle(&lab);
+    lab.all_settled();
+    cut_off_in_a_configure_and_in_a_reload(&lab);
+    lab.hosts().iter().for_each(|host| assert_eq!(lab.traces(host), "", "{host}"));
+}
+
+/// From now on nothing takes the place of the program or of the configuration while there is `/run/hold-mv`.
+fn hold_renames(lab: &Lab, host: &str) {
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in *' /usr/local/bin/nats-server' | *' {CONF}')\n\
+         touch /run/renaming; while [ -e /run/hold-mv ]; do sleep 0.05; done ;;\nesac\nexec /usr/bin/mv \"$@\"\n"
+    );
+    lab.put(host, "/usr/local/bin/mv", &script);
+    lab.root(host, "chmod 755 /usr/local/bin/mv; touch /run/hold-mv");
+}
+
+/// Waits for a file on the host that a held command leaves.
+fn is_held(lab: &Lab, host: &str, file: &str) {
+    let test = format!("test -e {file} && echo yes || true");
+    until(&format!("{file} on {host}"), || lab.root(host, &test).contains("yes"));
+}
+
+fn let_rename(lab: &Lab, host: &str) {
+    lab.root(host, "rm -f /run/hold-mv /run/renaming");
+}
+
+fn cut_off_in_an_install_and_in_a_settle(lab: &Lab) {
+    let program = upgrade::program("2.15.1");
+    let text = format!(
+        "name: install\nturn:\n  - stop\n  - install: {{binary: {program}, version: 2.15.1}}\n  - start\n  \
+         - gate: {{looks: 2, deadline: 3m}}\n  - settle: {{for: 3s, interval: 100ms}}\n"
+    );
+    let mut roll = lab.spawn(&["run", &lab.write("install.yaml", &text), "-i", &lab.inventory(), "--yes"]);
+    let first = next_host(&mut roll, &[]);
+    is_held(lab, &first, "/run/renaming");
+    cut(lab, &first, || let_rename(lab, &first));
+    lab.hosts().iter().for_each(|host| let_rename(lab, host));
+    let second = next_host(&mut roll, &[&first]);
+    roll.event("step-started", |event| event["host"] == *second && event["step"] == "settle");
+    cut(lab, &second, || {});
+    let ended = roll.wait(WIDE);
+    each_once(lab, &ended, 3, &[(&first, "install"), (&second, "settle")]);
+    for host in lab.hosts() {
+        assert_eq!(lab.varz(&host)["version"], "2.15.1", "{host}: {ended}");
+        let sums = "sha256sum </usr/local/bin/nats-server; sha256sum </opt/nats/nats-server-2.15.1";
+        let sums = lab.root(&host, sums);
+        assert!(sums.lines().next() == sums.lines().nth(1), "{host}: {sums}");
+    }
+}
+
+/// A cut before the order to reload is in `tests/scenarios/reload-ssh-cut.yaml`.
+fn cut_off_in_a_configure_and_in_a_reload(lab: &Lab) {
+    let pushed = Pushed::new(lab);
+    pushed.with("payload: 1MB", "payload: 2MB");
+    for host in lab.hosts() {
+        let unit = "[Service]\nExecReload=\nExecReload=+/bin/sh -c 'touch /run/reloading; while [ -e /run/hold-reload ]; do sleep 0.05; done'\nExecReload=/bin/kill -s HUP $MAINPID\n";
+        lab.put(&host, "/etc/systemd/system/nats-server.service.d/hold-reload.conf", unit);
+        lab.root(&host, "touch /run/hold-mv /run/hold-reload; systemctl daemon-reload");
+    }
+    let text = format!(
+        "name: configure-quick\nturn:\n  - configure: {{files: [{{from: {}}}], how: reload}}\n  \
+         - reload: {{through: service}}\n  - gate: {{looks: 2}}\n  - settle: {{for: 200ms, interval: 100ms}}\n",
+        pushed.template
+    );
+    let mut roll = lab.spawn(&["run", &lab.write("pushed.yaml", &text), "-i", &pushed.inventory, "--yes"]);
+    let first = next_host(&mut roll, &[]);
+    is_held(lab, &first, "/run/renaming");
+    cut(lab, &first, || let_rename(lab, &first));
+    is_held(lab, &first, "/run/reloading");
+    cut(lab, &first, || drop(lab.root(&first, "rm /run/hold-reload")));
+    lab.hosts().iter().for_each(|host| drop(lab.root(host, "rm -f /run/hold-mv /run/hold-reload")));
+    let ended = roll.wait(WIDE);
+    each_once(lab, &ended, 5, &[(&first, "configure"), (&first, "reload")]);
+    for host in lab.hosts() {
+        assert_eq!(lab.varz(&host)["max_payload"], 2 << 20, "{host}: {ended}");
+        let reloads =
+            lab.root(&host, "journalctl -u nats-server -o cat | grep -c 'Reloaded server configuration' || true");
+        assert_eq!(reloads.trim(), "1", "{host}: {ended}");
+    }
 }
 
 #[test]

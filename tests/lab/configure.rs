@@ -10,17 +10,17 @@ use crate::{
     watched::Witness,
 };
 
-const CONF: &str = "/etc/nats/nats-server.conf";
+pub const CONF: &str = "/etc/nats/nats-server.conf";
 
 /// The lab's configuration as a template, with the variables that it names in the inventory.
-struct Pushed<'a> {
+pub struct Pushed<'a> {
     lab: &'a Lab,
-    inventory: String,
-    template: String,
+    pub inventory: String,
+    pub template: String,
 }
 
 impl<'a> Pushed<'a> {
-    fn new(lab: &'a Lab) -> Self {
+    pub fn new(lab: &'a Lab) -> Self {
         let password = lab.write("app.password", "app");
         let vars = format!("defaults:\n  vars: {{payload: 1MB, duck: 30s, app_password: {{file: {password}}}}}\n");
         let inventory = std::fs::read_to_string(with_system_account(lab)).expect("the inventory");
@@ -52,7 +52,7 @@ impl<'a> Pushed<'a> {
     }
 
     /// Another value of a variable.
-    fn with(&self, now: &str, then: &str) {
+    pub fn with(&self, now: &str, then: &str) {
         let text = std::fs::read_to_string(&self.inventory).expect("the inventory");
         assert!(text.contains(now), "{text}");
         std::fs::write(&self.inventory, text.replacen(now, then, 1)).expect("written");

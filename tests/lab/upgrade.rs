@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The program of a version, on this machine.
-fn program(version: &str) -> String {
+pub fn program(version: &str) -> String {
     let name = format!("nats-server-{version}");
     let found: Vec<PathBuf> = binaries().expect("programs");
     found.into_iter().find(|path| path.ends_with(&name)).expect("that version").display().to_string()

@@ -203,7 +203,8 @@ pub(crate) struct RawReload {
     /// How the server is told: `system-account` (`nats:` in the inventory), `service` (the unit's own reload, or SIGHUP), or `auto`,
     /// which is the default: over the system account where there is one.
     pub through: Option<Through>,
-    /// How long until the server must have proved that it took what is on disk; 30s by default.
+    /// How long until the server must have proved that it took what is on disk, time aside in which its host could not be reached;
+    /// 30s by default.
     pub deadline: Option<Spanned<DurationText>>,
 }
 

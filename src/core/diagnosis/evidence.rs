@@ -100,6 +100,11 @@ impl Archive {
         }
     }
 
+    /// Why nothing is known, where the host could not be reached.
+    pub fn lost(&self) -> Option<&Failure> {
+        self.machine.as_ref().err().filter(|failure| failure.kind.is_unreachable())
+    }
+
     /// All log lines, the manager's and the file's, each with where it stands.
     pub fn log_lines(&self) -> impl Iterator<Item = (&str, &LogLine)> {
         let file = self.log_file.as_ref().ok().and_then(Option::as_ref);
