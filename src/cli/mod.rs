@@ -27,7 +27,10 @@ mod unlock;
 
 use std::{path::Path, process::ExitCode};
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{
+    CommandFactory, Parser, Subcommand,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
 pub use error::{Code, Error};
 
@@ -121,7 +124,7 @@ fn parse() -> Cli {
     let words: Vec<_> = std::env::args_os().skip(1).collect();
     let asks = words.iter().any(|word| word == "--help" || word == "-h");
     let run = words.iter().position(|word| word == "run");
-    let (Some(run), true) = (run, asks) else { return Cli::parse() };
+    let (Some(run), true) = (run, asks) else { return Cli::try_parse().unwrap_or_else(|error| hinted(error).exit()) };
     let playbook = words[run + 1..]
         .iter()
         .filter(|word| !word.to_string_lossy().starts_with('-'))
@@ -133,6 +136,21 @@ fn parse() -> Cli {
     // The help ends the program here; were it not so, the same words are parsed as ever.
     let _ = command.get_matches();
     Cli::parse()
+}
+
+/// Who writes a parameter of a playbook as an option is told how it is given.
+fn hinted(mut error: clap::Error) -> clap::Error {
+    let name = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(option)) if error.kind() == ErrorKind::UnknownArgument => {
+            option.trim_start_matches('-').replace('-', "_")
+        }
+        _ => return error,
+    };
+    let declares = |playbook: &Playbook| playbook.parameters.iter().any(|parameter| parameter.name == name);
+    if Playbook::embedded_names().filter_map(Playbook::embedded).any(|playbook| declares(&playbook)) {
+        error.insert(ContextKind::SuggestedArg, ContextValue::String(format!("--set {name}=…")));
+    }
+    error
 }
 
 fn run(verb: Verb) -> Result<Code, Error> {

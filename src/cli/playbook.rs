@@ -93,6 +93,7 @@ pub fn help(playbook: &Playbook) -> String {
     let widest = heads.iter().map(String::len).max().unwrap_or_default();
     for (parameter, head) in playbook.parameters.iter().zip(&heads) {
         let default = match &parameter.default {
+            Some(default) if default.is_empty() => String::new(),
             Some(default) => format!("[default: {default}]"),
             None => "[required]".to_owned(),
         };

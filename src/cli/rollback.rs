@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     hash::{BuildHasher, RandomState},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use clap::Args;
@@ -200,6 +200,15 @@ impl Kept {
     }
 }
 
+/// The command line that puts back what a run has replaced, where it has: on the server that it left in its turn, else on all.
+pub fn command(inventory: &Path, run: &str, events: &[Envelope], progress: &Progress) -> Option<String> {
+    if Kept::of(events).is_empty() {
+        return None;
+    }
+    let all = if Kept::chosen(events, progress, false).is_empty() { " --all" } else { "" };
+    Some(format!("{}{all}", open::back(inventory, run)))
+}
+
 struct Back<'a> {
     fleet: &'a Live,
     inventory: &'a Inventory,
@@ -264,7 +273,7 @@ impl Back<'_> {
             inventory: self.inventory.digest.clone(),
             cluster_key: hold::key(self.cluster),
             resume: None,
-            again: format!("rollgate rollback -i {inventory} {}", self.old),
+            again: format!("rollgate rollback -i {inventory} {}{}", self.old, if all { " --all" } else { "" }),
             go_on: open::go_on(&self.inventory.path, &self.id),
             back: None,
             contents: Contents::new(),

@@ -8,14 +8,11 @@ use serde::Serialize;
 use super::{
     Error,
     mirror::{self, Buckets},
-    open,
+    open, rollback,
 };
 use crate::{
     config::inventory::Cluster,
-    core::{
-        event::{Event, SCHEMA},
-        install,
-    },
+    core::event::{Event, SCHEMA},
     journal::{Journaled, StateDir},
 };
 
@@ -94,9 +91,8 @@ impl Unfinished {
             if journaled.events.iter().all(|envelope| envelope.v == SCHEMA) {
                 next.push(format!("go on with it: {}", open::go_on(inventory, &run)));
             }
-            if !install::replaced(&journaled.events).is_empty() {
-                next.push(format!("or put back what it replaced: {}", open::back(inventory, &run)));
-            }
+            let back = rollback::command(inventory, &run, &journaled.events, &progress);
+            next.extend(back.map(|back| format!("or put back what it replaced: {back}")));
             next.push(format!("or {close}"));
         }
         let turn = progress.turn.as_ref();

@@ -94,6 +94,11 @@ impl ConfigErrors {
         &self.path
     }
 
+    /// Whether there is no such file.
+    pub(crate) fn is_missing(&self) -> bool {
+        self.cause.as_ref().is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound)
+    }
+
     /// The mistakes, in the order of the text.
     #[must_use]
     pub fn mistakes(&self) -> &[Mistake] {

@@ -32,6 +32,9 @@ pub struct Plan {
     pub turns: Vec<Turn>,
     /// Hosts of the cluster that are observed but not rolled.
     pub bystanders: Vec<String>,
+    /// The versions of their servers, where they were seen.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub versions_beside: BTreeMap<String, String>,
     /// Those of them that would have been rolled, if something on them had changed (`only_if`), or were to change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unchanged: Vec<String>,
@@ -256,11 +259,13 @@ pub fn with_files(
     if !steps.is_empty() && steps.iter().all(Step::only_looks) {
         turns.iter_mut().for_each(|turn| (turn.objections, turn.consented) = (Vec::new(), Vec::new()));
     }
-    let bystanders = view.servers.iter().map(|server| &server.host).filter(|host| !hosts.contains(host));
+    let beside = || view.servers.iter().filter(|server| !hosts.contains(&server.host));
+    let version = |server: &ServerView| Some((server.host.clone(), server.varz.as_ref().ok()?.version.clone()));
     Plan {
         cluster: view.cluster.clone(),
         playbook: playbook.into(),
-        bystanders: bystanders.cloned().collect(),
+        bystanders: beside().map(|server| server.host.clone()).collect(),
+        versions_beside: beside().filter_map(version).collect(),
         unchanged,
         changes: Vec::new(),
         system_account: view.system_account.is_some(),

@@ -69,9 +69,14 @@ impl Reporter for Bars {
                 let doing = match step.as_str() {
                     "drain" => "moving leaders and clients away",
                     "stop" => "stopping (lame duck, if its unit does so)",
+                    "install" => "putting the program in place",
+                    "configure" => "putting files in place",
+                    "put-back" => "putting back what was replaced",
                     "start" => "starting",
+                    "reboot" => "rebooting",
                     "gate" => "waiting at the gate",
                     "settle" => "settling",
+                    "canary" => "watching the canary",
                     "reload" => "reloading",
                     other => other,
                 };

@@ -19,9 +19,9 @@ pub use types::{
 };
 
 use super::check::Checker;
-use super::error::ConfigErrors;
+use super::error::{ConfigErrors, Mistake};
 use super::yaml::Spanned;
-use super::{source, yaml};
+use super::{source, suggest, yaml};
 
 /// The playbooks that are part of the program, by name.
 const EMBEDDED: [(&str, &str); 7] = [
@@ -54,7 +54,9 @@ impl Playbook {
         let embedded = path.to_str().and_then(|name| Some((name, Self::embedded_text(name)?)));
         let (text, source) = match embedded {
             Some((name, text)) => (text.to_owned(), PlaybookSource::Embedded(name.to_owned())),
-            None => (source::read(path, "playbook")?, PlaybookSource::File(path.to_owned())),
+            None => {
+                (source::read(path, "playbook").map_err(known_by_name(path))?, PlaybookSource::File(path.to_owned()))
+            }
         };
         let (playbook, errors) = Self::parse_from(path, &text, source, given)?;
         if errors.is_empty() { Ok(playbook) } else { Err(ParameterErrors(errors).into()) }
@@ -138,6 +140,19 @@ impl Playbook {
     }
 }
 
+/// Where a name without a place is no file, it was to be that of an embedded playbook.
+fn known_by_name(path: &Path) -> impl FnOnce(ConfigErrors) -> ConfigErrors {
+    let name = path.to_str().filter(|name| !name.contains(['/', '.'])).map(str::to_owned);
+    move |errors| match (name, errors.is_missing()) {
+        (Some(name), true) => {
+            let mistake = Mistake::anywhere(format!("there is no playbook `{name}`, built in or as a file here"));
+            let hint = suggest::hint(&name, Playbook::embedded_names());
+            ConfigErrors::unreadable(errors.path(), mistake.help(hint), None)
+        }
+        _ => errors,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,6 +168,17 @@ mod tests {
         }
         assert_eq!(Playbook::restart().source.to_string(), "restart (built in)");
         assert!(Playbook::embedded("nope").is_none());
+    }
+
+    #[test]
+    fn a_name_that_nobody_knows_is_no_file_that_is_missing() {
+        let said = |name: &str| Playbook::load(Path::new(name), Given::OnlyChecked).unwrap_err().to_string();
+        assert!(
+            said("upgrad").contains("there is no playbook `upgrad`")
+                && said("upgrad").contains("did you mean `upgrade`?")
+        );
+        assert!(said("./upgrad").contains("there is no such file"));
+        assert!(said("upgrad.yaml").contains("there is no such file"));
     }
 
     #[test]

@@ -102,7 +102,7 @@ pub enum Given<'a> {
 
 /// Why the given parameters don't fit the playbook: one line each.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .0.join("\n"))]
+#[error("{}", .0.join("\n  "))]
 pub struct ParameterErrors(pub Vec<String>);
 
 /// The parameters that a file declares, and their values.

@@ -19,8 +19,8 @@ pub struct Mixed {
     pub still: BTreeSet<String>,
 }
 
-/// For how long the servers of a run were of different versions, from the start of the first with another one to that of the last; none
-/// where they never were. Only the servers that the run was to change count: of others it tells no version.
+/// For how long the servers of a cluster were of different versions, from the start of the first with another one to that of the last; none
+/// where they never were. Servers without a turn count with what they ran when the plan was made.
 pub fn mixed(events: &[Envelope]) -> Option<Mixed> {
     let mut steps = Vec::new();
     let mut versions: BTreeMap<String, String> = BTreeMap::new();
@@ -32,6 +32,9 @@ pub fn mixed(events: &[Envelope]) -> Option<Mixed> {
                 for turn in &plan.turns {
                     let version = turn.version.clone().unwrap_or_default();
                     versions.entry(turn.host.clone()).or_insert(version);
+                }
+                for (host, version) in &plan.versions_beside {
+                    versions.entry(host.clone()).or_insert_with(|| version.clone());
                 }
             }
             Event::StepFinished { host, step, .. } if step == "start" => {
@@ -98,13 +101,17 @@ mod tests {
     };
 
     fn check(events: Vec<(i64, Event)>, expected: Option<(u64, &[&str])>) {
+        check_of(&["n1", "n2"], events, expected);
+    }
+
+    fn check_of(hosts: &[&str], events: Vec<(i64, Event)>, expected: Option<(u64, &[&str])>) {
         let mut view = cluster(&["n1", "n2"]);
         for server in &mut view.servers {
             server.varz.as_mut().unwrap().version = "2.14.6".into();
         }
         let from = Source::Controller("/x".into());
         let install = Install { from, to: None, version: "2.15.1".into(), sha256: None, deadline: Duration::ZERO };
-        let hosts = ["n1", "n2"].map(String::from);
+        let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
         let plan = plan::plan(&view, &hosts, "upgrade", Policy::default(), vec![Step::Install(install)]);
         let begin = Event::RunStarted {
             rollgate: "0".into(),
@@ -138,6 +145,8 @@ mod tests {
             vec![(5, started("n1")), (9, turned("n1")), (20, started("n2")), (22, turned("n2"))],
             Some((15_000, &[])),
         );
+        // The other one has no turn, and is left with its old version.
+        check_of(&["n1"], vec![(5, started("n1")), (9, turned("n1"))], Some((4_000, &["2.14.6", "2.15.1"])));
         let left = Event::StopRequested { signal: "SIGINT".into(), at_once: false };
         check(vec![(5, started("n1")), (9, turned("n1")), (12, left)], Some((7_000, &["2.14.6", "2.15.1"])));
     }
