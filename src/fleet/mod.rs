@@ -14,6 +14,7 @@ use crate::core::{
     diagnosis::evidence::Archive,
     drain::{Attached, StepDown},
     gate::{Look, Measure},
+    halt::Cause,
     install::{Kept, Placement, StandIn, sha256},
     listeners::{Listener, Shown},
     lock::{Claim, HostLock, LockRefusal},
@@ -216,6 +217,15 @@ pub struct Ended {
 impl Ended {
     /// As `timeout(1)` has it.
     pub const TIMED_OUT: i32 = 124;
+
+    /// Why a roll halts after a change that ended like this; none where it went well.
+    pub fn fault(self) -> Option<Cause> {
+        match self {
+            Self { status: 0, .. } => None,
+            Self { status: Self::TIMED_OUT, .. } => Some(Cause::ChangeTimedOut),
+            Self { status, output } => Some(Cause::ChangeFailed { status: Some(status), output }),
+        }
+    }
 }
 
 /// Where the content of a file comes from.

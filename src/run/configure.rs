@@ -19,7 +19,7 @@ use super::{
 use crate::{
     config::files::{Files, Rendered},
     core::{
-        conf::value::Map,
+        conf::{clean, value::Map},
         configure::{
             self, Change, Configure, File, FileDiff, HostFiles, Known, Line, NoWay, Text, compare, decide, told_apart,
         },
@@ -30,7 +30,7 @@ use crate::{
         },
         event::Event,
         halt::{Cause, NotProven},
-        install::sha256,
+        install::{hex, sha256},
         playbook::Step,
         version::Version,
         view::Failure,
@@ -137,7 +137,8 @@ async fn of_host<F: Fleet>(
     if planned.is_empty() {
         return Ok(None);
     }
-    let key = key();
+    let key =
+        key().ok_or_else(|| not("this machine has no random numbers, which a comparison of lines needs".into()))?;
     let mut diffs = Vec::new();
     let mut texts = BTreeMap::new();
     for (file, one) in &planned {
@@ -150,13 +151,12 @@ async fn of_host<F: Fleet>(
     Ok(Some((host.to_owned(), files, Change { hosts: vec![host.to_owned()], way, why, files: diffs })))
 }
 
-/// What nobody can guess: digests of short secrets are of no use without it.
-fn key() -> String {
+/// What nobody can guess: digests of short secrets are of no use without it. None where the system gives nothing at random.
+fn key() -> Option<String> {
     use ring::rand::{SecureRandom, SystemRandom};
     let mut bytes = [0; 16];
-    // Without it lines have digests that can't be made again: they differ, and are redacted all the same.
-    let _ = SystemRandom::new().fill(&mut bytes);
-    crate::core::install::hex(&bytes)
+    SystemRandom::new().fill(&mut bytes).ok()?;
+    Some(hex(&bytes))
 }
 
 /// What changes in a file, and its text for a comparison of settings, where it is a configuration.
@@ -169,7 +169,7 @@ async fn shown<F: Fleet>(
     (key, secrets): (&str, &BTreeSet<String>),
 ) -> (FileDiff, Option<String>) {
     let config = archive.config.as_ref().ok();
-    let known = config.and_then(|config| config.files.iter().find(|file| file.path == to));
+    let known = config.and_then(|config| config.files.iter().find(|file| is_one(&file.path, to)));
     // What the configuration does not consist of is not shown: it may be a key.
     let is_config = known.is_some() || to.ends_with(".conf");
     let then = if is_config { lines_of(fleet, content, key).await } else { Err(no_config()) };
@@ -230,6 +230,11 @@ fn masked(text: String, secrets: &BTreeSet<String>) -> String {
     long.fold(text, |text, secret| text.replace(secret.as_str(), REDACTED))
 }
 
+/// Whether two paths name one place: that of an include has what is written there (`./more.conf`) after its directory.
+fn is_one(a: &str, b: &str) -> bool {
+    clean(a) == clean(b)
+}
+
 /// How the server of a host takes its files, and why so.
 fn way(
     archive: &Archive,
@@ -241,7 +246,7 @@ fn way(
     let maps: Option<(Map, Map)> = config.and_then(|config| {
         let mut then: ConfigText = config.clone();
         for (path, text) in texts.iter().filter_map(|(path, text)| Some((path, text.as_ref()?))) {
-            match then.files.iter_mut().find(|file| file.path == *path) {
+            match then.files.iter_mut().find(|file| is_one(&file.path, path)) {
                 Some(file) => file.text = Ok(text.clone()),
                 None => then.files.push(ConfigFile {
                     path: path.clone(),
@@ -252,12 +257,13 @@ fn way(
             }
         }
         // A part of it that could not be shown could not be compared.
-        let whole = config.files.iter().all(|file| texts.get(&file.path).is_none_or(Option::is_some));
+        let hidden: Vec<&String> = texts.iter().filter(|(_, text)| text.is_none()).map(|(path, _)| path).collect();
+        let whole = !config.files.iter().any(|file| hidden.iter().any(|path| is_one(&file.path, path)));
         let read = |config: &ConfigText| settings::read(config).ok();
         read(config).zip(read(&then)).filter(|_| whole)
     });
     let paths = archive.paths.as_ref().map_or(&[][..], Vec::as_slice);
-    let of = |path: &String| paths.iter().find(|one| one.path == *path).map(|one| one.roles.clone());
+    let of = |path: &String| paths.iter().find(|one| is_one(&one.path, path)).map(|one| one.roles.clone());
     let others: Vec<_> = texts.iter().filter(|(_, text)| text.is_none()).filter_map(|(path, _)| of(path)).collect();
     let version = archive.binary.as_ref().ok().and_then(|binary| Version::of(binary.version.as_deref()?));
     let known = Known {

@@ -111,15 +111,12 @@ pub(super) async fn carry_out<F: Fleet>(
     for number in 1..=TRIES {
         let id = if number == 1 { id.clone() } else { format!("{id}-{number}") };
         let change = Change { id, what: what.clone(), limit, boot: None };
-        cause = match turn::attempt(roller, &passage.host, Some(&*passage), &change).await?.1 {
-            Ok(Some(Ended { status: 0, .. })) => return Ok(()),
+        let ended = turn::attempt(roller, &passage.host, Some(&*passage), &change).await?.1;
+        cause = match ended.map(|ended| ended.map(Ended::fault)) {
+            Ok(Some(None)) => return Ok(()),
             Ok(None) => Cause::ChangeFailed { status: None, output: "it was killed before it had ended".into() },
-            Ok(Some(Ended { status: Ended::TIMED_OUT, .. })) => Cause::ChangeTimedOut,
-            Ok(Some(Ended { status, output })) => {
-                let cause = Cause::ChangeFailed { status: Some(status), output };
-                return Err(turn::halt(roller, passage, step, cause).await);
-            }
-            Err(cause) => return Err(turn::halt(roller, passage, step, cause).await),
+            Ok(Some(Some(Cause::ChangeTimedOut))) => Cause::ChangeTimedOut,
+            Ok(Some(Some(cause))) | Err(cause) => return Err(turn::halt(roller, passage, step, cause).await),
         };
     }
     Err(turn::halt(roller, passage, step, cause).await)

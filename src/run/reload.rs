@@ -84,14 +84,11 @@ async fn by_service<F: Fleet>(
     let change = Change { id, what: Action::Reload, limit: LIMIT, boot: None };
     let (began, ended) = turn::attempt(roller, &passage.host, Some(passage), &change).await?;
     told.at = began.unwrap_or(told.at).max(told.at);
-    let cause = match ended {
-        Ok(Some(Ended { status: 0, .. })) => return Ok(None),
-        Ok(None) => return Ok(Some("the command that told it died without leaving a result".into())),
-        Ok(Some(Ended { status: Ended::TIMED_OUT, .. })) => Cause::ChangeTimedOut,
-        Ok(Some(Ended { status, output })) => Cause::ChangeFailed { status: Some(status), output },
-        Err(cause) => cause,
-    };
-    Err(turn::halt(roller, passage, "reload", cause).await)
+    match ended.map(|ended| ended.map(Ended::fault)) {
+        Ok(Some(None)) => Ok(None),
+        Ok(None) => Ok(Some("the command that told it died without leaving a result".into())),
+        Ok(Some(Some(cause))) | Err(cause) => Err(turn::halt(roller, passage, "reload", cause).await),
+    }
 }
 
 /// The same over the system account. An answer can be lost with the connection: a change of users ends it.

@@ -353,14 +353,11 @@ async fn carry_out<F: Fleet>(
 ) -> Result<(), Stop> {
     let (began, ended) = attempt(roller, &passage.host, Some(&*passage), change).await?;
     passage.started = began;
-    let cause = match ended {
+    match ended.map(|ended| ended.and_then(Ended::fault)) {
         // A lost change is judged by what follows: the service's state after a stop, the gate after a start.
-        Ok(None | Some(Ended { status: 0, .. })) => return Ok(()),
-        Ok(Some(Ended { status: Ended::TIMED_OUT, .. })) => Cause::ChangeTimedOut,
-        Ok(Some(Ended { status, output })) => Cause::ChangeFailed { status: Some(status), output },
-        Err(cause) => cause,
-    };
-    Err(halt(roller, passage, step, cause).await)
+        Ok(None) => Ok(()),
+        Ok(Some(cause)) | Err(cause) => Err(halt(roller, passage, step, cause).await),
+    }
 }
 
 /// When a change began by the host's clock, and how it ended: none where it was begun and lost. The cause is that of not

@@ -89,8 +89,9 @@ const IN_BLOCKS: &[(&str, &[&str])] = &[
 /// Limits of JetStream that a reload may raise.
 const RAISED: [&str; 4] = ["max_file", "max_file_store", "max_mem", "max_memory_store"];
 
-/// The first version that was seen to raise them; 2.10.26 was seen to refuse. What lies between was not tried.
-const RAISES_FROM: Version = Version(2, 15, 1);
+/// The first version that was seen to raise them, as 2.14.6 and 2.15.1 were; 2.11.11 was seen to refuse. What lies between was not
+/// tried.
+const RAISES_FROM: Version = Version(2, 12, 8);
 
 /// Every setting in which two configurations differ, sorted. Secrets have to be in both, or in neither: one that was
 /// redacted is the same as any other.
@@ -210,6 +211,7 @@ accounts { A { users: [ {user: a, password: b} ] } }\nno_auth_user: a\n";
         check("8443, tls { cert_file: a }", "8443, tls { cert_file: b }", &[("websocket.tls.cert_file", Reload)]);
         check("password: b", "password: c", &[("accounts", Reload)]);
         check("200MB", "300MB", &[("jetstream.max_file_store", Reload)]);
+        check_on("2.12.8", "200MB", "300MB", &[("jetstream.max_file_store", Reload)]);
     }
 
     #[test]
@@ -220,7 +222,7 @@ accounts { A { users: [ {user: a, password: b} ] } }\nno_auth_user: a\n";
         check("max_payload", "lame_duck_duration: 45s\nmax_payload", &[("lame_duck_duration", Restart)]);
         check("key_file: k", "key_file: k, verify_and_map: true", &[("tls.verify_and_map", Restart)]);
         check("200MB", "100MB", &[("jetstream.max_file_store", Restart)]);
-        check_on("2.10.26", "200MB", "300MB", &[("jetstream.max_file_store", Restart)]);
+        check_on("2.11.11", "200MB", "300MB", &[("jetstream.max_file_store", Restart)]);
         check("/js", "/js2", &[("jetstream.store_dir", Restart)]);
         check("jetstream { store_dir: /js, max_file_store: 200MB }", "", &[("jetstream", Restart)]);
         check("name: c,", "name: cc,", &[("cluster.name", Restart)]);

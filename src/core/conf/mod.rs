@@ -10,5 +10,34 @@ pub mod value;
 
 pub use parse::{Files, Mistake, parse};
 
+/// An absolute path by its words alone, without `.`, `..` and empty parts: so nats-server makes that of an include
+/// (`conf/parse.go`, `filepath.Join`).
+pub fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
 #[cfg(test)]
 mod properties;
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_path_has_one_form() {
+        for (path, expected) in [
+            ("/etc/nats/./more.conf", "/etc/nats/more.conf"),
+            ("/etc/nats//tls/../more.conf", "/etc/nats/more.conf"),
+            ("/../x", "/x"),
+            ("/", "/"),
+        ] {
+            assert_eq!(super::clean(path), expected, "{path}");
+        }
+    }
+}
