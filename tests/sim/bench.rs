@@ -27,16 +27,8 @@ fn cluster(number: usize, servers: usize) -> Topology {
         server.clients = 4;
     }
     for stream in 0..3 {
-        topology.assets.push(AssetSpec {
-            account: "APP".into(),
-            stream: format!("S{stream}"),
-            consumer: None,
-            on: hosts.iter().cycle().skip(stream).take(3).cloned().collect(),
-            memory: false,
-            in_use: true,
-            messages: 1_000,
-            subjects: vec![format!("s{stream}.>")],
-        });
+        let on: Vec<String> = hosts.iter().cycle().skip(stream).take(3).cloned().collect();
+        topology.assets.push(AssetSpec { in_use: true, ..AssetSpec::stream(&format!("S{stream}"), &on) });
     }
     topology
 }

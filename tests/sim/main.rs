@@ -10,3 +10,4 @@ mod reboot;
 mod scenarios;
 mod stale;
 mod upgrade;
+mod worlds;

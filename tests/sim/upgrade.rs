@@ -20,13 +20,14 @@ use crate::{
 };
 
 const FROM: &str = "2.14.6";
-const TO: &str = "2.15.1";
+pub const TO: &str = "2.15.1";
 
 /// The steps of an upgrade from [`FROM`] to [`TO`].
-fn upgraded(mut setup: Setup) -> Setup {
+pub fn upgraded(mut setup: Setup) -> Setup {
     for server in &mut setup.topology.servers {
-        server.version = FROM.into();
+        (server.version, server.on_disk) = (FROM.into(), None);
     }
+    setup.topology.assets.iter_mut().for_each(|asset| asset.level = 0);
     let install = Step::Install(Install {
         from: Source::Controller("nats-server".into()),
         to: None,

@@ -140,8 +140,13 @@ fn preflight(view: &View, candidate: &str, found: &mut Vec<Objection>) {
     for (_, diagnosis) in view.preflight.iter().filter(|(host, _)| host == candidate) {
         let blocking = diagnosis.blocking().filter(|finding| !ELSEWHERE.contains(&finding.code.as_str()));
         found.extend(blocking.map(|finding| Objection::Preflight { host: host(), finding: Box::new(finding.clone()) }));
-        if let Some(why) = &diagnosis.unknown {
-            found.push(Objection::PreflightUnknown { host: host(), why: why.clone() });
+        let is_told =
+            |one: &Objection| matches!(one, Objection::HostUnusable { .. } | Objection::ServiceMissing { .. });
+        let elsewhere = diagnosis.blocking().find(|finding| ELSEWHERE.contains(&finding.code.as_str()));
+        // The service may have answered where gathering all the rest did not end in time (found by the simulator).
+        let untold = elsewhere.filter(|_| !found.iter().any(is_told)).map(|finding| finding.title.clone());
+        if let Some(why) = diagnosis.unknown.clone().or(untold) {
+            found.push(Objection::PreflightUnknown { host: host(), why });
         }
     }
 }

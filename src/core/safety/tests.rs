@@ -392,6 +392,26 @@ proptest! {
     }
 }
 
+/// A host whose service manager answers can be reached: that nothing else came from it is no pass.
+#[test]
+fn evidence_that_does_not_come_objects() {
+    use crate::core::diagnosis::evidence::Archive;
+    for kind in [FailureKind::Timeout, FailureKind::Unreachable, FailureKind::Sudo, FailureKind::Command] {
+        let failure = Failure::new(kind, "the collector did not end in time");
+        let names = |service: Option<&Failure>| {
+            let mut view = cluster(&["n1", "n2", "n3"]);
+            preflight(&mut view, &Archive::unknown("n1", at(0), &failure));
+            if let Some(failure) = service {
+                view.servers[0].service = Err(failure.clone());
+            }
+            let found = unsafe_to_restart(&view, &candidate("n1", false), view.at);
+            found.iter().map(Objection::name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(None), ["preflight-unknown"], "{kind:?}");
+        assert_eq!(names(Some(&failure))[0], "host-unusable", "{kind:?}");
+    }
+}
+
 /// What was gathered before the turn of n1, judged.
 fn preflight(view: &mut View, archive: &crate::core::diagnosis::evidence::Archive) {
     use crate::core::diagnosis::{Context, Purpose, diagnose};

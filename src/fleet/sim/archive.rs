@@ -12,7 +12,7 @@ use crate::core::{
         files::{FileKind, PathFacts, PathRole},
         unit::{Manager, UnitState},
     },
-    view::Exit,
+    view::{Exit, Failure, FailureKind, Seen},
 };
 
 pub(super) const PROGRAM: &str = "/usr/local/bin/nats-server";
@@ -20,6 +20,18 @@ pub(super) const CONF: &str = "/etc/nats/nats-server.conf";
 const UNIT: &str = "nats-server.service";
 
 impl World {
+    /// Whether anything comes of gathering evidence on a host.
+    pub(super) fn gathers(&self, server: usize) -> Seen<()> {
+        self.reachable(server)?;
+        if !self.servers[server].sudo {
+            return Err(Failure::new(FailureKind::Sudo, "sudo: a password is required (exit status 1)"));
+        }
+        if self.servers[server].no_evidence {
+            return Err(Failure::new(FailureKind::Timeout, "the collector did not end in time"));
+        }
+        Ok(())
+    }
+
     /// The archive of a host that can be reached and used.
     pub(super) fn archive(&self, server: usize, clock: i64) -> Archive {
         let entry = &self.servers[server];
@@ -138,9 +150,14 @@ fn conf(changed: Timestamp) -> PathFacts {
     }
 }
 
+/// What nats-server has against the configuration of that digest, if anything.
+pub(super) fn broken(config: &str) -> Option<String> {
+    config.starts_with("broken-").then(|| format!("nats-server: {CONF}:3:1: unknown field \"prot\""))
+}
+
 /// How the configuration of that digest is tested.
 pub(super) fn tested(entry: &Server, config: &str) -> ConfigTest {
-    let broken = config.starts_with("broken-").then(|| format!("nats-server: {CONF}:3:1: unknown field \"prot\""));
+    let broken = broken(config);
     let refused = refused(entry).or(broken);
     ConfigTest {
         argv: [PROGRAM, "-t", "-c", CONF].map(str::to_owned).into(),
@@ -189,7 +206,7 @@ fn unit(entry: &Server, argv: Vec<String>) -> UnitState {
         argv,
         environment: Vec::new(),
         working_directory: None,
-        stop_timeout_ms: Some(super::times::STOP_TIMEOUT),
+        stop_timeout_ms: Some(entry.unit.stop_timeout),
         open_files_limit: Some(65_536),
         memory_max: None,
         sandbox: Vec::new(),

@@ -1,6 +1,7 @@
 //! Changes on a host: asked for, begun at most once, ended, lost with a reboot.
 
 use super::{
+    archive::broken,
     fault::{Moment, StopFault, What},
     oracle::Effect,
     server::{AtReboot, Record, Server, Stage},
@@ -130,6 +131,10 @@ impl World {
         let now = self.now;
         let Server { process, files, log, .. } = &mut self.servers[server];
         let Some(process) = process.as_mut().filter(|process| process.stage == Stage::Serving) else { return Ok(()) };
+        if let Some(words) = broken(files.config()) {
+            log.push(format!("[ERR] Failed to reload server configuration: {words}"));
+            return Err("the configuration is none");
+        }
         if files.config().starts_with("refused-") {
             log.push(format!("[ERR] Failed to reload server configuration: {WORDS}"));
             return Err(WORDS);
@@ -146,15 +151,24 @@ impl World {
         match (entry.unit.phase, entry.process.is_some()) {
             // Somebody else's stop is joined.
             (Phase::Stopping, true) => {
+                entry.ready_at_stop = false;
                 entry.down_by_us = true;
                 true
             }
             (_, true) => {
+                entry.ready_at_stop = entry.unready_since.is_none();
                 entry.down_by_us = true;
-                self.lame_duck(server);
+                if entry.unit.kills {
+                    entry.unit.phase = Phase::Stopping;
+                    self.judge_kill(server);
+                    self.killed(server);
+                } else {
+                    self.lame_duck(server);
+                }
                 true
             }
             (_, false) => {
+                entry.ready_at_stop = false;
                 entry.down_by_us = true;
                 entry.unit.phase = Phase::Stopped;
                 entry.unit.result = "success";
@@ -267,6 +281,8 @@ impl World {
                 }
             }
             What::AccountRefused if self.system_account => self.account_refused = Some(now),
+            What::NoRoom => self.servers[server].no_room = true,
+            What::NoEvidence => self.servers[server].no_evidence = true,
             What::Silent => self.servers[server].silent = true,
             What::ClientPort => self.servers[server].client_port_lost = Some(now),
             What::ForeignStop => self.stopped_by_others(server, 30_000),

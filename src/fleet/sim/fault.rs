@@ -93,6 +93,8 @@ faults! {
     NotEnabled "not-enabled" Turn "its unit is not enabled any more: a boot does not start it",
     StaysOff "stays-off" Turn "a reboot of the host that is ordered does not end: it stays away",
     StaysUp "stays-up" Turn "a reboot of the host that is ordered does not happen",
+    NoEvidence "no-evidence" Turn "what is gathered on its host never comes in time",
+    NoRoom "no-room" Turn "its host has no room for files that are to be put in place",
     Silent "silent" Turn "it does not tell what JetStream assets it has",
     ControllerStops "controller-stops" Turn "the controller itself stands still for a minute, with what it has just seen",
 }

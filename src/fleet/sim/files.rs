@@ -12,6 +12,7 @@ use super::{
     fleet::Sim,
     server::Server,
     times::Ms,
+    topology::ServerSpec,
     world::World,
 };
 use crate::{
@@ -55,6 +56,16 @@ impl Files {
         let at =
             [(PROGRAM, program(version)), (CONF, CONFIG.to_owned())].map(|(path, digest)| (path.to_owned(), digest));
         Self { at: at.into(), ..Self::default() }
+    }
+
+    /// What was written since the server's start.
+    pub(super) fn written_since(&mut self, spec: &ServerSpec) {
+        if let Some(version) = &spec.on_disk {
+            self.at.insert(PROGRAM.to_owned(), program(version));
+        }
+        if spec.config_broken {
+            self.at.insert(CONF.to_owned(), "broken-since".to_owned());
+        }
     }
 
     /// The configuration that the next start or reload reads.
@@ -162,6 +173,9 @@ impl Sim {
                 if !world.servers[server].sudo {
                     return Err(Failure::new(FailureKind::Sudo, "sudo: a password is required (exit status 1)"));
                 }
+                if world.servers[server].no_room && *content != Content::Staged {
+                    return Err(Failure::new(FailureKind::Command, "cat: write error: No space left on device"));
+                }
                 let Server { files, .. } = &mut world.servers[server];
                 let key = (run.to_owned(), sha256.to_owned());
                 if *content == Content::Staged && !files.staged.contains(&key) {
@@ -200,10 +214,7 @@ impl Sim {
     /// See [`crate::fleet::Fleet::prove`].
     pub(super) fn proven(&self, server: usize, clock: i64, with: &[StandIn]) -> Seen<Archive> {
         let world = self.world();
-        world.reachable(server)?;
-        if !world.servers[server].sudo {
-            return Err(Failure::new(FailureKind::Sudo, "sudo: a password is required (exit status 1)"));
-        }
+        world.gathers(server)?;
         Ok(world.archive_with(server, clock, with))
     }
 }

@@ -476,10 +476,7 @@ impl Fleet for Sim {
         self.alive().await;
         let archive = self.place(host).and_then(|server| {
             let world = self.world();
-            world.reachable(server)?;
-            if !world.servers[server].sudo {
-                return Err(Failure::new(FailureKind::Sudo, "sudo: a password is required (exit status 1)"));
-            }
+            world.gathers(server)?;
             Ok(world.archive(server, self.clock))
         });
         self.gathered(host, archive, timeout).await

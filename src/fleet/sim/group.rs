@@ -24,6 +24,10 @@ pub(super) struct Group {
     pub(super) term: u32,
     pub(super) preferred: Option<usize>,
     pub(super) moving_since: Option<Ms>,
+    /// The JetStream API level that it needs.
+    pub(super) level: u32,
+    /// It mirrors a stream from which whole ranges of messages are deleted.
+    pub(super) gaps: bool,
     /// For how long it had no leader, in all.
     pub(super) dark: Ms,
 }
@@ -42,11 +46,25 @@ pub(super) struct Member {
     pub(super) last_seq: u64,
     /// A block is gone: what is missing is not filled again.
     pub(super) damaged: bool,
+    /// Its server has it, and knows that it can't serve it.
+    pub(super) unsupported: bool,
+    /// Its raft log has entries that delete a range, which older versions can't read.
+    pub(super) ranges: bool,
 }
 
 impl Member {
     fn new(server: usize, messages: u64) -> Self {
-        Self { server, synced: true, unfit_since: None, stuck: false, messages, last_seq: messages, damaged: false }
+        Self {
+            server,
+            synced: true,
+            unfit_since: None,
+            stuck: false,
+            messages,
+            last_seq: messages,
+            damaged: false,
+            unsupported: false,
+            ranges: false,
+        }
     }
 }
 
@@ -73,6 +91,8 @@ impl Group {
             term: 0,
             preferred: None,
             moving_since: None,
+            level: 0,
+            gaps: false,
             dark: 0,
         }
     }
@@ -90,6 +110,8 @@ impl Group {
             subjects: spec.subjects.clone(),
             memory: spec.memory,
             in_use: spec.in_use,
+            level: spec.level,
+            gaps: spec.gaps,
             ..Self::new(kind, members, first)
         })
     }

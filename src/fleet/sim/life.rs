@@ -1,6 +1,9 @@
 //! The life of a server: start, recovery, routes, lame duck, end; and its host's power.
 
-use crate::core::view::{Exit, Phase};
+use crate::core::{
+    version::Version,
+    view::{Exit, Phase},
+};
 
 use super::{
     fault::{StartFault, StopFault},
@@ -16,6 +19,7 @@ impl World {
         let entry = &mut self.servers[server];
         entry.incarnation += 1;
         entry.version = entry.files.version().to_owned();
+        entry.release = Version::of(&entry.version).unwrap_or(Version(0, 0, 0));
         entry.wrong_since = None;
         let incarnation = entry.incarnation;
         entry.unit.phase = Phase::Running;
@@ -29,6 +33,7 @@ impl World {
         let process = Process {
             id,
             incarnation,
+            ours: entry.down_by_us && entry.ready_at_stop && !entry.failed_after_start,
             name,
             cluster: if entry.at_start.contains(&StartFault::WrongCluster) { "C2" } else { "C1" },
             pid: 1_000 + incarnation,
@@ -41,11 +46,13 @@ impl World {
             joined: false,
             frozen_until: 0,
             sick_at: None,
+            lame_duck_ends: None,
         };
         entry.process = Some(process);
         entry.log.push(format!("[INF] Starting nats-server, version {}", entry.version));
         self.opens_store(server);
         if incarnation > 1 {
+            self.judge_program(server);
             self.meets_start_faults(server, incarnation);
         }
     }
@@ -53,6 +60,12 @@ impl World {
     fn meets_start_faults(&mut self, server: usize, incarnation: u32) {
         let mut recovery = self.servers[server].recovery.unwrap_or_else(|| self.rng.u64(times::RECOVERY));
         let down = self.servers[server].files.config().starts_with("down-");
+        if let Some((words, code)) = self.ends_at_once(server) {
+            self.servers[server].log.push(words);
+            let fails = self.rng.u64(times::START_FAILS);
+            self.after(fails, Happening::Exits { server, incarnation, code });
+            return;
+        }
         if down || self.broken.contains(&self.servers[server].version) {
             self.servers[server].log.push("[FTL] it does not come up".into());
             let fails = self.rng.u64(times::START_FAILS);
@@ -105,7 +118,7 @@ impl World {
         {
             process.stage = Stage::Serving;
             entry.log.push("[INF] Server is ready".into());
-            if !entry.at_start.contains(&StartFault::WrongCluster) {
+            if !entry.at_start.contains(&StartFault::WrongCluster) && !self.alone(server) {
                 self.after(routes, Happening::Joined { server, incarnation });
             }
         }
@@ -144,6 +157,7 @@ impl World {
         let faults = self.servers[server].at_stop.clone();
         let entry = &mut self.servers[server];
         entry.unit.phase = Phase::Stopping;
+        let (limit, lame_duck) = (entry.unit.stop_timeout, entry.lame_duck);
         let Some(process) = &mut entry.process else { return };
         let incarnation = process.incarnation;
         // Not heeded while stores are recovered: only the unit's limit ends it then (seen: SIGUSR2 is ignored).
@@ -153,23 +167,28 @@ impl World {
             entry.log.push("[INF] Entering lame duck mode, stop accepting new clients".into());
             self.leaves(server, true);
         }
-        self.after(times::STOP_TIMEOUT, Happening::Kill { server, incarnation });
+        self.after(limit, Happening::Kill { server, incarnation });
         if faults.contains(&StopFault::Hangs) || !heeds {
             return;
         }
+        let closing = lame_duck.saturating_sub(times::LAME_DUCK_GRACE);
         let wait = match clients {
             0 if led => empty + times::LAME_DUCK_LED,
             0 => empty,
-            n => {
-                times::LAME_DUCK_GRACE + n.saturating_mul(times::LAME_DUCK_PER_CLIENT).min(times::LAME_DUCK_CLOSING_MAX)
-            }
+            n => times::LAME_DUCK_GRACE + n.saturating_mul(times::LAME_DUCK_PER_CLIENT).min(closing),
         };
+        if let Some(process) = &mut self.servers[server].process {
+            process.lame_duck_ends = Some(self.now + wait);
+        }
         self.after(wait, Happening::Exits { server, incarnation, code: 0 });
     }
 
     /// A process ends by itself.
     pub(super) fn exits(&mut self, server: usize, incarnation: u32, code: i32) {
         if self.is(server, incarnation) {
+            if code == 0 {
+                self.takes_snapshots(server);
+            }
             self.gone(server, Exit::Code(code));
         }
     }
@@ -178,6 +197,7 @@ impl World {
     pub(super) fn stop_took_too_long(&mut self, server: usize, incarnation: u32) {
         if self.is(server, incarnation) && self.servers[server].unit.phase == Phase::Stopping {
             self.servers[server].unit.result = "timeout";
+            self.judge_kill(server);
             self.gone(server, Exit::Signal(9));
         }
     }
@@ -197,12 +217,14 @@ impl World {
         entry.unit.exit = Some(exit);
         entry.log.push(format!("nats-server.service: Main process ended, {exit}"));
         let stopping = entry.unit.phase == Phase::Stopping;
-        let killed = entry.unit.result == "timeout";
-        if stopping && !killed {
+        if stopping && exit != Exit::Signal(9) {
             entry.unit.phase = Phase::Stopped;
             entry.unit.result = "success";
         } else if stopping {
             entry.unit.phase = Phase::Failed;
+            if entry.unit.result != "timeout" {
+                entry.unit.result = "signal";
+            }
         } else if entry.unit.phase != Phase::Missing {
             entry.unit.result = if matches!(exit, Exit::Code(_)) { "exit-code" } else { "signal" };
             entry.unit.phase = if entry.unit.auto_restart { Phase::AutoRestart } else { Phase::Failed };

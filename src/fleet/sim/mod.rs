@@ -24,6 +24,7 @@ mod server;
 mod tell;
 pub mod times;
 mod topology;
+mod versions;
 mod world;
 
 pub use fault::{Fault, NoFault, What};

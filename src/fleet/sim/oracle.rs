@@ -72,6 +72,12 @@ pub enum Promise {
     Running,
     /// Never a stop with everyone still attached, where a system account was named to drain it.
     Drained,
+    /// Never a stop that ends in SIGKILL with clients or leaders on the server, where its unit is made so.
+    Killed,
+    /// Never a stop of a server that what lies on its host does not let come back as it was.
+    ComesBack,
+    /// Never a program that writes what others can't read, or can't read what others write.
+    Unreadable,
 }
 
 /// Between the last look that was judged and the act lie the records and requests that it takes.
@@ -214,7 +220,7 @@ impl World {
         }
     }
 
-    fn breach(&mut self, server: usize, found: Vec<(Promise, String)>) {
+    pub(super) fn breach(&mut self, server: usize, found: Vec<(Promise, String)>) {
         let (at, host) = (self.now, self.servers[server].host.clone());
         self.breaches.extend(found.into_iter().map(|(promise, detail)| Breach {
             at,

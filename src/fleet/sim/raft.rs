@@ -3,6 +3,7 @@
 use super::{
     fault::StartFault,
     times::{self, Ms},
+    versions::takes_offline,
     world::{Happening, World},
 };
 use crate::core::assets::Kind;
@@ -21,10 +22,12 @@ impl World {
             self.servers[server].log.push(format!("[INF] JetStream cluster {found}"));
         }
         let mut stuck = never;
+        let release = self.servers[server].release;
         for group in &mut self.groups {
             let (memory, kind) = (group.memory, group.kind);
             let Some(place) = group.member(server) else { continue };
             let member = &mut group.members[place];
+            member.unsupported = takes_offline(release, group.level);
             if wiped || memory {
                 if !first {
                     (member.messages, member.last_seq) = (0, 0);
@@ -48,6 +51,9 @@ impl World {
             if self.groups[group].single() {
                 let now = self.now;
                 let group = &mut self.groups[group];
+                if group.members[member].unsupported {
+                    continue;
+                }
                 group.led_by(server, now);
                 group.members[member].synced = true;
                 group.members[member].unfit_since = None;
@@ -116,6 +122,7 @@ impl World {
             return;
         }
         let up: Vec<usize> = (0..group.members.len())
+            .filter(|member| !group.members[*member].unsupported)
             .filter(|member| self.servers[group.members[*member].server].in_raft(now))
             .collect();
         if up.len() < group.needed() {
@@ -140,6 +147,7 @@ impl World {
             }
         }
         self.note_readiness();
+        self.deletes_ranges(number);
     }
 
     /// A replica has caught up with its leader.
@@ -149,7 +157,7 @@ impl World {
         let server = group.members[place].server;
         let same = self.servers[server].incarnation == incarnation && self.servers[server].in_raft(now);
         let Some(leader) = group.leader.and_then(|leader| group.member(leader)) else { return };
-        if !same || group.members[place].stuck {
+        if !same || group.members[place].stuck || group.members[place].unsupported {
             return;
         }
         let (messages, last_seq) = (group.members[leader].messages, group.members[leader].last_seq);
@@ -161,6 +169,7 @@ impl World {
         }
         member.last_seq = last_seq;
         self.note_readiness();
+        self.deletes_ranges(number);
     }
 
     /// The replicas on a server fall behind for so long.

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use crate::core::view::{Exit, Phase};
+use crate::core::{
+    version::Version,
+    view::{Exit, Phase},
+};
 
 use super::{
     fault::{StartFault, StopFault},
     files::Files,
     link::Link,
     locking::Kept,
-    times::Ms,
+    times::{LAME_DUCK, Ms, ROUTE_POOL, STOP_TIMEOUT},
     topology::ServerSpec,
 };
 
@@ -21,8 +24,12 @@ pub(super) struct Server {
     /// The configured server name.
     pub(super) name: String,
     pub(super) zone: Option<String>,
-    /// The version of its last process.
+    /// The version of its last process, in words and as it compares; what is none is older than all.
     pub(super) version: String,
+    pub(super) release: Version,
+    pub(super) route_pool: i64,
+    /// `lame_duck_duration`.
+    pub(super) lame_duck: Ms,
     pub(super) files: Files,
     pub(super) recovery: Option<Ms>,
     /// None while the host is off.
@@ -56,10 +63,16 @@ pub(super) struct Server {
     pub(super) busy_since: Option<Ms>,
     /// Since when its server is not the one that the inventory means.
     pub(super) wrong_since: Option<Ms>,
+    /// What is gathered on its host never comes in time.
+    pub(super) no_evidence: bool,
+    /// Nothing can be staged on its host.
+    pub(super) no_room: bool,
     /// It does not answer `/jsz`.
     pub(super) silent: bool,
     /// Since when its client port can't be used from here.
     pub(super) client_port_lost: Option<Ms>,
+    /// It was ready when we stopped it.
+    pub(super) ready_at_stop: bool,
     /// Stopped by our hand, and not back yet.
     pub(super) down_by_us: bool,
     /// Since when it is not ready, whoever did it.
@@ -79,6 +92,10 @@ pub(super) struct Unit {
     pub(super) auto_restart: bool,
     /// A boot starts it.
     pub(super) enabled: bool,
+    /// `TimeoutStopSec`.
+    pub(super) stop_timeout: Ms,
+    /// It stops its server by SIGKILL.
+    pub(super) kills: bool,
 }
 
 impl Unit {
@@ -104,6 +121,8 @@ pub(super) enum AtReboot {
 pub(super) struct Process {
     pub(super) id: String,
     pub(super) incarnation: u32,
+    /// We started it, and its server was ready before.
+    pub(super) ours: bool,
     /// The name that it goes by.
     pub(super) name: String,
     pub(super) cluster: &'static str,
@@ -122,6 +141,8 @@ pub(super) struct Process {
     pub(super) frozen_until: Ms,
     /// It says 503 from then on.
     pub(super) sick_at: Option<Ms>,
+    /// When its lame duck ends by itself.
+    pub(super) lame_duck_ends: Option<Ms>,
 }
 
 /// How a process reads its stores.
@@ -181,6 +202,9 @@ impl Server {
             name: spec.name().to_owned(),
             zone: spec.zone.clone(),
             version: spec.version.clone(),
+            release: Version(0, 0, 0),
+            route_pool: spec.route_pool.unwrap_or(ROUTE_POOL),
+            lame_duck: spec.lame_duck_ms.unwrap_or(LAME_DUCK),
             files: Files::with_program(&spec.version),
             recovery: spec.recovery_ms,
             boot: Some(1),
@@ -195,6 +219,8 @@ impl Server {
                 restarts: 0,
                 auto_restart: true,
                 enabled: true,
+                stop_timeout: spec.stop_timeout_ms.unwrap_or(STOP_TIMEOUT),
+                kills: spec.kills,
             },
             process: None,
             incarnation: 0,
@@ -212,8 +238,11 @@ impl Server {
             unmanageable_since: None,
             busy_since: None,
             wrong_since: None,
+            no_evidence: false,
+            no_room: false,
             silent: false,
             client_port_lost: None,
+            ready_at_stop: false,
             down_by_us: false,
             unready_since: None,
             failed_after_start: false,
@@ -239,8 +268,7 @@ impl Server {
 
     /// Whether the version is at least this one.
     pub(super) fn at_least(&self, major: u32, minor: u32) -> bool {
-        let mut parts = self.version.split('.').map(|part| part.parse::<u32>().unwrap_or_default());
-        (parts.next().unwrap_or_default(), parts.next().unwrap_or_default()) >= (major, minor)
+        self.release.line() >= (major, minor)
     }
 
     /// The words of systemd for the unit's state.

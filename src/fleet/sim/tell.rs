@@ -105,7 +105,7 @@ impl World {
             self.servers[server].process.as_ref().is_some_and(|p| p.joined && p.frozen_until <= self.now)
         };
         let cut = self.split.iter().any(|(a, b, _)| (*a, *b) == (from, to) || (*b, *a) == (from, to));
-        from != to && has_routes(from) && has_routes(to) && !cut
+        from != to && has_routes(from) && has_routes(to) && !cut && self.pools_agree(from, to)
     }
 
     fn name(&self, server: usize) -> String {
@@ -147,9 +147,9 @@ impl World {
             config_digest: entry.at_least(2, 11).then(|| format!("sha256:{}", process.config)),
             jetstream: self.jetstream && process.stage != Stage::LameDuck,
             meta,
-            route_pool: Some(3),
-            api_level: None,
-            feature_flags: std::collections::BTreeMap::new(),
+            route_pool: Some(entry.route_pool),
+            api_level: (self.jetstream && entry.at_least(2, 11)).then(|| entry.release.api_level()),
+            feature_flags: entry.flags(),
             listeners: Vec::new(),
         })
     }
@@ -196,10 +196,18 @@ impl World {
             restarts: Some(entry.unit.restarts),
             pid: entry.process.as_ref().map(|process| process.pid),
             boot_id: entry.boot.map(|boot| format!("boot-{boot}")),
-            stop_timeout_ms: Some(times::STOP_TIMEOUT),
+            stop_timeout_ms: Some(entry.unit.stop_timeout),
             enabled: Some(entry.unit.enabled()),
-            stop_signals: vec![StopSignal::LameDuck, StopSignal::Term],
-            next: NextStart { version: Some(entry.files.version().to_owned()), ..NextStart::default() },
+            stop_signals: if entry.unit.kills {
+                vec![StopSignal::Kill]
+            } else {
+                vec![StopSignal::LameDuck, StopSignal::Term]
+            },
+            next: NextStart {
+                version: Some(entry.files.version().to_owned()),
+                lame_duck_ms: Some(entry.lame_duck),
+                config_at: Some(self.clock(entry.files.changed.unwrap_or(0), entry.clock)),
+            },
             by_hand: format!("ssh {} sudo systemctl start nats-server", entry.host),
         })
     }
@@ -291,6 +299,10 @@ impl World {
                 continue;
             }
             let copy = &group.members[member];
+            if copy.unsupported {
+                // It tells nothing of it (seen on 2.11.11).
+                continue;
+            }
             let first_seq = if copy.last_seq == 0 { 0 } else { 1 };
             let state = match group.kind {
                 Kind::Consumer => State::Consumer(ConsumerState::default()),
@@ -314,7 +326,7 @@ impl World {
                 subjects: group.subjects.clone(),
                 last_active: group.in_use.then(|| self.clock(self.now, entry.clock)),
                 durable: true,
-                level: 0,
+                level: group.level,
                 state,
             });
         }
@@ -328,7 +340,7 @@ impl World {
         let leader = group.leader.or(group.last_leader.filter(|last| *last != server)).filter(|_| joined);
         let others = group.members.iter().filter(|member| member.server != server);
         let peers = others.map(|member| {
-            let fit = self.servers[member.server].in_raft(self.now);
+            let fit = self.servers[member.server].in_raft(self.now) && !member.unsupported;
             let away = member.unfit_since.map_or(0, |since| self.now - since);
             let active = if fit { self.now % 1_000 } else { away };
             let standing = Standing {

@@ -43,10 +43,12 @@ pub const LAME_DUCK_LED: Ms = 1_000;
 pub const LAME_DUCK_GRACE: Ms = 10_000;
 /// After it, one client at a time: 13–15 s in all with 6 or 7 clients (measured).
 pub const LAME_DUCK_PER_CLIENT: Ms = 500;
-/// Clients are closed within the default two minutes, however many.
-pub const LAME_DUCK_CLOSING_MAX: Ms = 110_000;
+/// All of it, grace period included, however many clients there are (`const.go`, `DEFAULT_LAME_DUCK_DURATION`).
+pub const LAME_DUCK: Ms = 120_000;
 /// What the published unit allows a stop (`TimeoutStopSec=150`).
 pub const STOP_TIMEOUT: Ms = 150_000;
+/// Connections of each route, by default (`const.go`, `DEFAULT_ROUTE_POOL_SIZE`).
+pub const ROUTE_POOL: i64 = 3;
 /// `RestartSec` of the published unit.
 pub const AUTO_RESTART: Ms = 5_000;
 

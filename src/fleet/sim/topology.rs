@@ -5,9 +5,11 @@ use std::{collections::BTreeMap, time::Duration};
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};
 
+use super::times::LAME_DUCK;
 use crate::core::{
     assets::{Kind, Storage},
-    view::View,
+    version::Version,
+    view::{ServerView, StopSignal, View},
 };
 
 /// A stream that took a message this recently goes on taking them in the world.
@@ -73,6 +75,24 @@ pub struct ServerSpec {
     /// It does not run, and its unit has failed.
     #[serde(default)]
     pub down: bool,
+    /// The version of the program on its host's disk, which the next start runs; the one that runs where it is not given.
+    #[serde(default)]
+    pub on_disk: Option<String>,
+    /// `cluster.pool_size`; as nats-server has it by default where it is not given.
+    #[serde(default)]
+    pub route_pool: Option<i64>,
+    /// Its configuration was written since its start, and is none that nats-server takes.
+    #[serde(default)]
+    pub config_broken: bool,
+    /// Its unit's `TimeoutStopSec`, in milliseconds; as in the published unit where it is not given.
+    #[serde(default)]
+    pub stop_timeout_ms: Option<u64>,
+    /// Its unit stops it by SIGKILL.
+    #[serde(default)]
+    pub kills: bool,
+    /// `lame_duck_duration` of the running server, in milliseconds; as nats-server has it by default where it is not given.
+    #[serde(default)]
+    pub lame_duck_ms: Option<u64>,
 }
 
 /// One stream or consumer.
@@ -101,9 +121,31 @@ pub struct AssetSpec {
     /// Subjects.
     #[serde(default)]
     pub subjects: Vec<String>,
+    /// The JetStream API level that it needs.
+    #[serde(default)]
+    pub level: u32,
+    /// It mirrors a stream from which whole ranges of messages are deleted.
+    #[serde(default)]
+    pub gaps: bool,
 }
 
 impl AssetSpec {
+    /// A stream of a thousand messages, on these hosts.
+    pub fn stream(name: &str, on: &[String]) -> Self {
+        Self {
+            account: Self::default_account(),
+            stream: name.to_owned(),
+            consumer: None,
+            on: on.to_vec(),
+            memory: false,
+            in_use: false,
+            messages: Self::default_messages(),
+            subjects: vec![format!("{}.>", name.to_lowercase())],
+            level: 0,
+            gaps: false,
+        }
+    }
+
     fn default_account() -> String {
         "APP".into()
     }
@@ -130,6 +172,12 @@ impl ServerSpec {
             leafnodes: 0,
             recovery_ms: None,
             down: false,
+            on_disk: None,
+            route_pool: None,
+            config_broken: false,
+            stop_timeout_ms: None,
+            kills: false,
+            lame_duck_ms: None,
         }
     }
 
@@ -137,6 +185,19 @@ impl ServerSpec {
     pub fn name(&self) -> &str {
         self.server_name.as_deref().unwrap_or(&self.host)
     }
+}
+
+/// The running lame duck duration where it is known to be another than by default: what was written since the start may not be
+/// it, and then it is at least that long.
+fn lame_duck(server: &ServerView) -> Option<u64> {
+    let next = &server.service.as_ref().ok()?.next;
+    let written = next.lame_duck_ms?;
+    let started = server.varz.as_ref().ok()?.start;
+    Some(if next.config_at.is_some_and(|at| at <= started) { written } else { written.max(LAME_DUCK) })
+}
+
+fn level_of(version: &str) -> u32 {
+    Version::of(version).map_or(0, Version::api_level)
 }
 
 /// Versions that random clusters run: the oldest one supported, and the last of each minor since.
@@ -185,6 +246,7 @@ impl Topology {
                 topology.random_asset(number, rng);
             }
         }
+        topology.random_disks(rng);
         topology
     }
 
@@ -197,20 +259,37 @@ impl Topology {
         let single = on.len() == 1;
         let stream = format!("S{number}");
         let asset = AssetSpec {
-            account: AssetSpec::default_account(),
-            subjects: vec![format!("{stream}.>")],
-            stream: stream.clone(),
-            consumer: None,
             memory: !single && rng.u8(..6) == 0,
             // An only copy in use is refused without consent: rolls that never begin prove little.
             in_use: !single && rng.bool(),
             messages: rng.u64(1..100_000),
-            on: on.clone(),
+            gaps: !single && rng.u8(..6) == 0,
+            level: if rng.u8(..4) == 0 { rng.u32(..=level_of(&self.servers[0].version)) } else { 0 },
+            ..AssetSpec::stream(&stream, &on)
         };
         self.assets.push(asset.clone());
         if !single && rng.bool() {
             let consumer = Some("C0".to_owned());
-            self.assets.push(AssetSpec { consumer, in_use: false, memory: false, subjects: vec![], ..asset });
+            let asset = AssetSpec { in_use: false, memory: false, level: 0, gaps: false, ..asset };
+            self.assets.push(AssetSpec { consumer, subjects: vec![], ..asset });
+        }
+    }
+
+    /// What waits on the hosts for the next stop and start.
+    fn random_disks(&mut self, rng: &mut Rng) {
+        if rng.u8(..6) == 0 {
+            let version = VERSIONS[rng.usize(..VERSIONS.len())];
+            self.servers.iter_mut().for_each(|server| server.on_disk = Some(version.to_owned()));
+        }
+        if rng.u8(..12) == 0 {
+            self.servers.iter_mut().for_each(|server| server.stop_timeout_ms = Some(90_000));
+        }
+        let one = rng.usize(..self.servers.len());
+        match rng.u8(..48) {
+            0 => self.servers[one].kills = true,
+            1 => self.servers[one].config_broken = true,
+            2..=4 => self.servers[one].route_pool = Some(5),
+            _ => {}
         }
     }
 
@@ -221,7 +300,13 @@ impl Topology {
             view.servers.iter().map(|server| (server.server_name.as_str(), server.host.as_str())).collect();
         let servers = view.servers.iter().map(|server| {
             let varz = server.varz.as_ref().ok();
+            let service = server.service.as_ref().ok();
             ServerSpec {
+                on_disk: service.and_then(|service| service.next.version.clone()),
+                route_pool: varz.and_then(|varz| varz.route_pool),
+                stop_timeout_ms: service.and_then(|service| service.stop_timeout_ms),
+                lame_duck_ms: lame_duck(server),
+                kills: service.is_some_and(|service| service.stop_signals.first() == Some(&StopSignal::Kill)),
                 server_name: Some(server.server_name.clone()),
                 zone: server.zone.clone(),
                 version: varz.map_or_else(ServerSpec::default_version, |varz| varz.version.clone()),
@@ -257,6 +342,8 @@ impl Topology {
                 in_use: recent,
                 messages: messages.max().unwrap_or_default(),
                 subjects: group.subjects.clone(),
+                level: group.level,
+                gaps: false,
             }
         });
         let jetstream = view.servers.iter().any(|server| server.varz.as_ref().is_ok_and(|varz| varz.jetstream));

@@ -183,11 +183,13 @@ impl World {
         };
         for (server, spec) in topology.servers.iter().enumerate() {
             world.runs_since_long(server);
+            world.servers[server].files.written_since(spec);
             if spec.down {
                 world.servers[server].unit.auto_restart = false;
                 world.killed(server);
             }
         }
+        (0..world.groups.len()).for_each(|group| world.deletes_ranges(group));
         world
     }
 
