@@ -187,9 +187,11 @@ impl What {
 }
 
 impl Fault {
-    /// A fault at random: half of them in the host's turn, half within the first two minutes.
+    /// A fault at random: half of them in the host's turn, half within the first two minutes. Few rolls place files, and would meet
+    /// that there is no room for them.
     pub fn random(hosts: &[String], rng: &mut Rng) -> Self {
-        let what = What::ALL[rng.usize(..What::ALL.len())];
+        let all: Vec<What> = What::ALL.iter().copied().filter(|what| *what != What::NoRoom).collect();
+        let what = all[rng.usize(..all.len())];
         let timed = what.moment() == Moment::Turn && rng.bool();
         let after = timed.then(|| Duration::from_millis(rng.u64(0..120_000)));
         Self { what, host: hosts[rng.usize(..hosts.len())].clone(), after }

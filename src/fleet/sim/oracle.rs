@@ -1,7 +1,7 @@
 //! The promise, held against the truth. What is here is written from the design's promises and from what the world knows,
 //! not from the rules that decide: it must find fault with a controller whose rules are wrong.
 
-use super::{server::Stage, times::Ms, world::World};
+use super::{server::Stage, tell::Ill, times::Ms, world::World};
 use crate::{
     core::{assets::Kind, view::Phase},
     fleet::Action,
@@ -120,7 +120,8 @@ impl World {
         for (place, other) in self.servers.iter().enumerate().filter(|(place, _)| *place != server) {
             if other.down_by_us {
                 found.push((Promise::TwoDown, format!("{} is down by our hand", other.host)));
-            } else if known(other.unready_since) {
+            } else if known(other.unready_since) && !matches!(self.ill(place), Some(Ill::Behind(_))) {
+                // What healthz says of one stream or consumer counts for that one: see `Majority`.
                 found.push((
                     Promise::OtherUnready,
                     format!("{} is not ready: {}", other.host, self.health(place).summary()),
