@@ -92,7 +92,10 @@ fn a_reboot_may_be_left_at_any_instant() {
         if played.terminal().is_none() {
             return Err(told(format!("no end after all: {}", played.end())));
         }
-        if setup.faults.is_empty() && setup.clocks.iter().all(|off| *off == 0) && played.end() != "finished" {
+        // Of two hosts one that boots leaves no majority for the lock: `rollgate resume` would not begin.
+        let lockable = setup.topology.hosts().len() > 2;
+        let well = lockable && setup.faults.is_empty() && setup.clocks.iter().all(|off| *off == 0);
+        if well && played.end() != "finished" {
             let undisturbed = alone.play().end();
             if undisturbed == "finished" {
                 return Err(told(format!("it would have finished, and {}", played.end())));

@@ -288,7 +288,8 @@ impl Topology {
         match rng.u8(..48) {
             0 => self.servers[one].kills = true,
             1 => self.servers[one].config_broken = true,
-            2..=4 => self.servers[one].route_pool = Some(5),
+            // Older servers have no routes then: there would be no cluster to begin with.
+            2..=4 if level_of(&self.servers[one].version) > 0 => self.servers[one].route_pool = Some(5),
             _ => {}
         }
     }
