@@ -6,7 +6,7 @@ use super::super::{
     case::{Case, Purpose},
     catalogue::pages,
     evidence::LogLine,
-    finding::Finding,
+    finding::{Finding, Severity},
     unit::{Manager, UnitState},
 };
 use crate::core::view::{Exit, Phase};
@@ -269,6 +269,8 @@ fn death(case: &Case<'_>) -> Vec<Finding> {
     }
     let Some(unit) = case.unit() else { return found };
     let name = &unit.name;
+    // How it ended says nothing against its next start.
+    let past = if case.preflight() { Severity::Warning } else { Severity::Blocking };
     let result = unit.result.as_deref().unwrap_or_default();
     let kill = out_of_memory(case);
     let exit = unit.exit.map(|exit| exit.to_string()).unwrap_or_default();
@@ -291,6 +293,7 @@ fn death(case: &Case<'_>) -> Vec<Finding> {
             case.settings().and_then(|settings| settings.lame_duck_s).unwrap_or(super::config::LAME_DUCK_S) + 30;
         found.push(
             Finding::of(&STOP_TIMEOUT, format!("systemd killed {name}{limit}: its stop took too long"))
+                .severity(past)
                 .quote(case.state_source(), format!("Result=timeout, {exit}"))
                 .run(format!("sudo systemctl edit {name}   # [Service] TimeoutStopSec={wanted}")),
         );
@@ -300,6 +303,7 @@ fn death(case: &Case<'_>) -> Vec<Finding> {
     {
         found.push(
             Finding::of(&KILLED, format!("{name} was ended by signal {signal}: {exit}"))
+                .severity(past)
                 .quote(case.state_source(), format!("Result={result}, {exit}"))
                 .run(case.log_command(50)),
         );

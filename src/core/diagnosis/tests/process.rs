@@ -114,4 +114,7 @@ fn the_kernel_s_log_tells_who_ran_out_of_memory() {
     check(&killed(vec![group("nats-server.service"), kernel(-2, "nats-server")]), &["oom-killed"]);
     check(&killed(vec![group("nats-other.service"), kernel(-2, "nats-server")]), &["killed-by-signal"]);
     check(&killed(vec![]), &["killed-by-signal"]);
+    // Nor is it a reason not to start it.
+    let before = Context { purpose: Purpose::Preflight, ..Context::default() };
+    assert_eq!(diagnose(&killed(vec![]), &before).blocking().count(), 0);
 }
