@@ -187,7 +187,7 @@ impl Job<'_> {
         let reporters = roll::reporters(self.args.output);
         let sink = mirror::sink(self.mirror, journal, self.id, seq);
         let recorder = Recorder::resume(self.id.to_owned(), seq, self.progress, sink, reporters);
-        let code = roll::carry_out(self.fleet, run, recorder, &state.run(self.id)).await?;
+        let code = roll::carry_out(self.fleet, run, recorder, state).await?;
         if code == Code::Halted {
             rollback::after_halt(self.fleet, self.inventory, state, self.mirror, self.id, self.args.output).await?;
         }

@@ -303,7 +303,7 @@ impl Job<'_> {
             ask: ask_on_terminal(),
             contents,
         };
-        let code = carry_out(fleet, run, recorder, &self.state.run(&id)).await?;
+        let code = carry_out(fleet, run, recorder, self.state).await?;
         if code == Code::Halted {
             rollback::after_halt(fleet, self.inventory, self.state, mirror, &id, self.args.output).await?;
         }
@@ -323,11 +323,12 @@ impl Job<'_> {
 }
 
 /// Carries out or goes on with a run, and removes its traces from the hosts when it is done.
-pub(super) async fn carry_out(fleet: &Live, run: Run, mut recorder: Recorder, path: &Path) -> Result<Code, Error> {
+pub(super) async fn carry_out(fleet: &Live, run: Run, mut recorder: Recorder, state: &StateDir) -> Result<Code, Error> {
     let wishes = shutdown::listen().map_err(Error::internal)?;
     let go_on = run.go_on.clone();
     let outcome = runner::roll(fleet, run, &mut recorder, wishes).await;
-    let journal = format!("journal: {}", path.join(FILE_NAME).display());
+    let file = state.run(recorder.run()).join(FILE_NAME);
+    let journal = format!("journal: {}", file.display());
     let outcome = outcome.map_err(|error| {
         let code = if recorder.progress().touched_nothing() { Code::Refused } else { Code::Halted };
         error.on_halt.iter().for_each(|step| output::note(&step.to_string()));
@@ -337,9 +338,9 @@ pub(super) async fn carry_out(fleet: &Live, run: Run, mut recorder: Recorder, pa
         // In this order: a request that a bad link brings only now must find either its record or no lock (found by the
         // simulator: a step done a second time).
         fleet.release(hold::TIMEOUT).await;
-        clear(fleet, recorder.run(), recorder.progress(), path).await;
+        clear(fleet, recorder.run(), recorder.progress(), state).await;
     }
-    if let Some(mixed) = read(&path.join(FILE_NAME)).ok().and_then(|journaled| mixed(&journaled.events)) {
+    if let Some(mixed) = read(&file).ok().and_then(|journaled| mixed(&journaled.events)) {
         output::note(&mixed.words(span));
     }
     output::note(&journal);
@@ -356,14 +357,14 @@ const DIED_AT_THE_END: usize = 5;
 
 /// Removes the traces of a run that is over, and those of runs before it on this cluster whose controller died between their end
 /// and this. What could not be removed is left to the next run.
-async fn clear(fleet: &Live, run: &str, progress: &Progress, path: &Path) {
+async fn clear(fleet: &Live, run: &str, progress: &Progress, state: &StateDir) {
     let failed = fleet.clear(run, hold::TIMEOUT).await;
     for (host, failure) in &failed {
         output::note(&format!("{host}: its records of this run stay until the next one: {failure}"));
     }
-    let Some(state) = path.parent().and_then(Path::parent).map(StateDir::at).filter(|_| failed.is_empty()) else {
+    if !failed.is_empty() {
         return;
-    };
+    }
     // Without the mark it is done again after the next run, which harms nothing.
     let _ = state.mark_cleared(run);
     let before = state.runs().unwrap_or_default().into_iter().rev().skip_while(|id| id != run).skip(1);

@@ -281,7 +281,7 @@ impl Back<'_> {
             ask: roll::ask_on_terminal(),
             plan: plan.clone(),
         };
-        roll::carry_out(self.fleet, run, recorder, &directory).await
+        roll::carry_out(self.fleet, run, recorder, self.state).await
     }
 
     /// The run that is rolled back is over: what is left of it is left to another.

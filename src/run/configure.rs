@@ -12,9 +12,10 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     OBSERVE_TIMEOUT,
+    contact::Contact,
     install::{carry_out, change_id, digest},
     roll::{Roller, Stop},
-    turn::{self, Contact, Passage},
+    turn::{self, Passage},
 };
 use crate::{
     config::files::{Files, Rendered},
@@ -121,7 +122,8 @@ async fn of_host<F: Fleet>(
     let mut planned: Vec<(File, &Rendered)> = Vec::new();
     for one in rendered {
         let to = match (&one.to, &archive.config) {
-            (Some(to), _) => to.clone(),
+            (Some(to), Ok(config)) if clean(to) == clean(&config.main) => config.main.clone(),
+            (Some(to), _) => clean(to),
             (None, Ok(config)) => config.main.clone(),
             (None, Err(failure)) => return Err(lost("where its configuration is can't be told", failure.clone())),
         };
@@ -169,7 +171,7 @@ async fn shown<F: Fleet>(
     (key, secrets): (&str, &BTreeSet<String>),
 ) -> (FileDiff, Option<String>) {
     let config = archive.config.as_ref().ok();
-    let known = config.and_then(|config| config.files.iter().find(|file| is_one(&file.path, to)));
+    let known = config.and_then(|config| config.files.iter().find(|file| file.path == to));
     // What the configuration does not consist of is not shown: it may be a key.
     let is_config = known.is_some() || to.ends_with(".conf");
     let then = if is_config { lines_of(fleet, content, key).await } else { Err(no_config()) };
@@ -230,11 +232,6 @@ fn masked(text: String, secrets: &BTreeSet<String>) -> String {
     long.fold(text, |text, secret| text.replace(secret.as_str(), REDACTED))
 }
 
-/// Whether two paths name one place: that of an include has what is written there (`./more.conf`) after its directory.
-fn is_one(a: &str, b: &str) -> bool {
-    clean(a) == clean(b)
-}
-
 /// How the server of a host takes its files, and why so.
 fn way(
     archive: &Archive,
@@ -246,7 +243,7 @@ fn way(
     let maps: Option<(Map, Map)> = config.and_then(|config| {
         let mut then: ConfigText = config.clone();
         for (path, text) in texts.iter().filter_map(|(path, text)| Some((path, text.as_ref()?))) {
-            match then.files.iter_mut().find(|file| is_one(&file.path, path)) {
+            match then.files.iter_mut().find(|file| file.path == *path) {
                 Some(file) => file.text = Ok(text.clone()),
                 None => then.files.push(ConfigFile {
                     path: path.clone(),
@@ -258,12 +255,12 @@ fn way(
         }
         // A part of it that could not be shown could not be compared.
         let hidden: Vec<&String> = texts.iter().filter(|(_, text)| text.is_none()).map(|(path, _)| path).collect();
-        let whole = !config.files.iter().any(|file| hidden.iter().any(|path| is_one(&file.path, path)));
+        let whole = !config.files.iter().any(|file| hidden.iter().any(|path| file.path == **path));
         let read = |config: &ConfigText| settings::read(config).ok();
         read(config).zip(read(&then)).filter(|_| whole)
     });
     let paths = archive.paths.as_ref().map_or(&[][..], Vec::as_slice);
-    let of = |path: &String| paths.iter().find(|one| is_one(&one.path, path)).map(|one| one.roles.clone());
+    let of = |path: &String| paths.iter().find(|one| clean(&one.path) == *path).map(|one| one.roles.clone());
     let others: Vec<_> = texts.iter().filter(|(_, text)| text.is_none()).filter_map(|(path, _)| of(path)).collect();
     let version = archive.binary.as_ref().ok().and_then(|binary| Version::of(binary.version.as_deref()?));
     let known = Known {
@@ -388,15 +385,10 @@ pub(super) async fn is_taken<F: Fleet>(roller: &mut Roller<'_, F>, passage: &Pas
     let mut deadline = Instant::now() + TAKEN_WITHIN;
     let mut contact = Contact::new();
     loop {
-        let seeing =
-            async { tokio::join!(fleet.collect(&host, None, COLLECT_TIMEOUT), fleet.observe(&[], OBSERVE_TIMEOUT)) };
-        let (archive, view) = roller.attend(seeing).await?;
-        if let Some(failure) = archive.lost() {
-            contact.wait(roller, &host, "gate", failure.clone()).await?;
-            deadline = Instant::now() + TAKEN_WITHIN;
-            continue;
-        }
-        contact.found();
+        let look =
+            || async { tokio::join!(fleet.collect(&host, None, COLLECT_TIMEOUT), fleet.observe(&[], OBSERVE_TIMEOUT)) };
+        let (archive, view, away) = contact.evidence(roller, &host, "gate", look).await?;
+        deadline += away;
         let (different, unknown) = configure::not_taken(&Archive { view: Some(view), ..archive });
         if different.is_empty() {
             return Ok(());

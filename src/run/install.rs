@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::{
+    contact::Contact,
     own_step,
     roll::{Roller, Stop},
-    turn::{self, Contact, Passage},
+    turn::{self, Passage},
 };
 use crate::{
     core::{

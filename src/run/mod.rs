@@ -5,6 +5,7 @@
 pub mod approval;
 mod certificates;
 pub mod configure;
+mod contact;
 pub mod diagnosis;
 mod doom;
 mod drain;

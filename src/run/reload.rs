@@ -5,8 +5,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::{
+    contact::Contact,
     roll::{Roller, Stop},
-    turn::{self, Contact, Passage},
+    turn::{self, Passage},
 };
 use crate::{
     core::{
@@ -47,16 +48,11 @@ pub(super) async fn reload<F: Fleet>(
 ) -> Result<String, Stop> {
     let fleet = roller.fleet;
     let host = passage.host.clone();
-    let mut contact = Contact::new();
-    let (archive, look) = loop {
-        let seeing =
-            async { tokio::join!(fleet.collect(&host, None, COLLECT_TIMEOUT), fleet.look(&host, LOOK_TIMEOUT)) };
-        let (archive, look) = roller.attend(seeing).await?;
-        match archive.lost() {
-            Some(failure) => contact.wait(roller, &host, "reload", failure.clone()).await?,
-            None => break (archive, look),
-        }
-    };
+    let (archive, look, _) = Contact::new()
+        .evidence(roller, &host, "reload", || async {
+            tokio::join!(fleet.collect(&host, None, COLLECT_TIMEOUT), fleet.look(&host, LOOK_TIMEOUT))
+        })
+        .await?;
     let why = reload::unusable(&archive, &roller.run.plan.policy.allow);
     if !why.is_empty() {
         return Err(turn::halt(roller, passage, "reload", Cause::Unusable { why }).await);
@@ -133,22 +129,15 @@ async fn prove<F: Fleet>(
     let host = passage.host.clone();
     let mut contact = Contact::new();
     loop {
-        let asked = Instant::now();
-        let looking = async {
+        let look = || async {
             let archive = fleet.collect(&host, Some(told.at), COLLECT_TIMEOUT).await;
             let wanted = reload::tls_listeners(&archive);
             let asked: Vec<_> = wanted.iter().flatten().map(|one| one.listener.clone()).collect();
             let (look, shown) = tokio::join!(fleet.look(&host, LOOK_TIMEOUT), fleet.shown(&host, &asked, LOOK_TIMEOUT));
-            (archive, wanted, look, shown)
+            (archive, (wanted, look, shown))
         };
-        let (archive, wanted, look, shown) = roller.attend(looking).await?;
-        if let Some(failure) = archive.lost() {
-            contact.wait(roller, &host, "reload", failure.clone()).await?;
-            // What could not be asked for is not late.
-            deadline += asked.elapsed();
-            continue;
-        }
-        contact.found();
+        let (archive, (wanted, look, shown), away) = contact.evidence(roller, &host, "reload", look).await?;
+        deadline += away;
         let verdict = match wanted {
             Err(unknown) => Verdict::Wait(vec![unknown]),
             Ok(wanted) => reload::judge(told, &look.server.varz, &archive, &wanted, &shown),

@@ -5,9 +5,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    OBSERVE_TIMEOUT, configure, install, own_step,
+    OBSERVE_TIMEOUT, configure,
+    contact::Contact,
+    install, own_step,
     roll::{Roller, Stop},
-    turn::{self, Contact},
+    turn,
 };
 use crate::{
     core::{

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    configure, drain, gate, install, own_step, reboot, reload,
+    configure,
+    contact::Contact,
+    drain, gate, install, own_step, reboot, reload,
     roll::{Roller, Stop},
 };
 use crate::{
@@ -31,9 +32,6 @@ use crate::{
 /// One request to the host waits this long for the change's end before it is asked again, so that a frozen link is
 /// noticed long before a lame duck of minutes would have ended.
 const CHANGE_POLL: Duration = Duration::from_secs(20);
-/// A host that can't be reached for this long in the middle of a change halts the roll. A switch that reboots, or a
-/// spanning tree that settles, takes up to a minute.
-const RECONNECT_FOR: Duration = Duration::from_secs(60);
 /// What the host's own limit leaves to us for noticing it.
 const LIMIT_MARGIN: Duration = Duration::from_secs(15);
 /// One question to a host's service manager.
@@ -282,68 +280,6 @@ async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finis
     }
 }
 
-/// Contact with a host in the middle of a change, which may be lost and found again.
-pub(super) struct Contact {
-    lost_since: Option<Instant>,
-    patience: Duration,
-    delays: Box<dyn Iterator<Item = Duration> + Send>,
-}
-
-impl Contact {
-    pub(super) fn new() -> Self {
-        Self::patient(RECONNECT_FOR)
-    }
-
-    /// With a host that may be away for so long.
-    pub(super) fn patient(patience: Duration) -> Self {
-        Self { lost_since: None, patience, delays: reconnects() }
-    }
-
-    /// The host answered.
-    pub(super) fn found(&mut self) {
-        *self = Self::patient(self.patience);
-    }
-
-    /// When to try again after a failure.
-    fn lost(&mut self, failure: Failure) -> Result<Duration, Cause> {
-        if self.lost_since.get_or_insert_with(Instant::now).elapsed() <= self.patience {
-            return Ok(self.delay());
-        }
-        Err(match failure.kind {
-            FailureKind::Fenced => Cause::LockLost { detail: failure.to_string() },
-            _ => Cause::HostLost { failure },
-        })
-    }
-
-    /// Waits before the next try, or halts.
-    pub(super) async fn wait<F: Fleet>(
-        &mut self,
-        roller: &mut Roller<'_, F>,
-        host: &str,
-        step: &str,
-        failure: Failure,
-    ) -> Result<(), Stop> {
-        match self.lost(failure) {
-            Ok(delay) => roller.attend(sleep(delay)).await,
-            Err(cause) => Err(roller.halt(host, step, cause, None, self.patience).await),
-        }
-    }
-
-    fn delay(&mut self) -> Duration {
-        self.delays.next().unwrap_or(CHANGE_POLL)
-    }
-}
-
-fn reconnects() -> Box<dyn Iterator<Item = Duration> + Send> {
-    let delays = ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(250))
-        .with_max_delay(Duration::from_secs(5))
-        .with_jitter()
-        .without_max_times()
-        .build();
-    Box::new(delays)
-}
-
 /// Begins a change of the service and waits for its end.
 async fn carry_out<F: Fleet>(
     roller: &mut Roller<'_, F>,
@@ -472,10 +408,7 @@ async fn stopped<F: Fleet>(
             Ok(state) => match state.phase {
                 Phase::Stopped | Phase::Failed | Phase::Missing => return Ok(state),
                 Phase::Stopping if began.elapsed() > limit => break Cause::ChangeTimedOut,
-                Phase::Stopping => {
-                    contact.lost_since = None;
-                    contact.delay()
-                }
+                Phase::Stopping => contact.answered(),
                 Phase::Running | Phase::Starting | Phase::AutoRestart => break Cause::StillRunning,
             },
             Err(failure) => match contact.lost(failure) {

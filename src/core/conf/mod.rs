@@ -10,18 +10,20 @@ pub mod value;
 
 pub use parse::{Files, Mistake, parse};
 
-/// An absolute path by its words alone, without `.`, `..` and empty parts: so nats-server makes that of an include
-/// (`conf/parse.go`, `filepath.Join`).
+/// A path by its words alone, without `.`, `..` and empty parts: so nats-server makes that of an include (`conf/parse.go`,
+/// `filepath.Join`). One that is not absolute stays so.
 pub fn clean(path: &str) -> String {
+    let root = if path.starts_with('/') { "/" } else { "" };
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {
             "" | "." => {}
-            ".." => drop(parts.pop()),
+            ".." if parts.last().is_some_and(|last| *last != "..") => drop(parts.pop()),
+            ".." if !root.is_empty() => {}
             part => parts.push(part),
         }
     }
-    format!("/{}", parts.join("/"))
+    format!("{root}{}", parts.join("/"))
 }
 
 #[cfg(test)]
@@ -35,6 +37,8 @@ mod tests {
             ("/etc/nats/./more.conf", "/etc/nats/more.conf"),
             ("/etc/nats//tls/../more.conf", "/etc/nats/more.conf"),
             ("/../x", "/x"),
+            ("./nats.conf", "nats.conf"),
+            ("../../x/../nats.conf", "../../nats.conf"),
             ("/", "/"),
         ] {
             assert_eq!(super::clean(path), expected, "{path}");

@@ -289,7 +289,7 @@ pub struct EnvironmentVariable {
 /// One file of the configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ConfigFile {
-    /// Its path.
+    /// Its path; an include's in the clean form that nats-server gives it.
     pub path: String,
     /// Its text with [`REDACTED`] for each value that may be a secret; lines stand where they stood.
     pub text: Seen<String>,

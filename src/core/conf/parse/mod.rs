@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    number,
+    clean, number,
     scan::{Item, Kind, scan},
     value::{Data, Map, Place, Value},
 };
@@ -17,7 +17,7 @@ const BCRYPT: &str = "2a$";
 
 /// Where a configuration's parts come from.
 pub struct Files<'a> {
-    /// The text of a file by its path; the path of an include is the including file's directory and what it names.
+    /// The text of a file by its path; that of an include is the including file's directory and what it names, made [`clean`].
     pub text: &'a dyn Fn(&str) -> Result<String, String>,
     /// An environment variable: none where it is not set.
     pub variable: &'a dyn Fn(&str) -> Option<String>,
@@ -168,8 +168,8 @@ impl<'a, 'b> Parser<'a, 'b> {
     }
 
     fn include(&mut self, named: &str, line: u32) -> Result<(), Mistake> {
-        let directory = self.file.rfind('/').map_or("./", |end| &self.file[..=end]);
-        let included = file(&format!("{directory}{named}"), self.files, self.nested + 1);
+        let directory = self.file.rfind('/').map_or("", |end| &self.file[..=end]);
+        let included = file(&clean(&format!("{directory}{named}")), self.files, self.nested + 1);
         let map = match included {
             Ok(map) => map,
             Err(mistake) => return self.wrong(line, format!("error parsing include file '{named}', {mistake}")),

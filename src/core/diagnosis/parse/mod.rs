@@ -19,7 +19,10 @@ use super::{
     settings::Settings,
     tls,
 };
-use crate::core::view::{Exit, Failure, FailureKind, Seen};
+use crate::core::{
+    conf::clean,
+    view::{Exit, Failure, FailureKind, Seen},
+};
 
 pub use log::nats_line;
 
@@ -266,7 +269,9 @@ fn config(tagged: &Tagged<'_>) -> Option<ConfigText> {
     let mut files: Vec<(&str, ConfigFile)> = Vec::new();
     for line in tagged.lines("cf") {
         let Some((number, path)) = line.split_once('\t') else { continue };
-        let file = ConfigFile { path: path.to_owned(), text: Ok(String::new()), cut: false, lost_at: None };
+        // nats-server names the first as it was told, and an include by its clean path.
+        let path = if files.is_empty() { path.to_owned() } else { clean(path) };
+        let file = ConfigFile { path, text: Ok(String::new()), cut: false, lost_at: None };
         files.push((number, file));
     }
     let of = |tag: &str| {

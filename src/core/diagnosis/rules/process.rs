@@ -322,18 +322,21 @@ fn out_of_memory<'a>(case: &Case<'a>) -> Option<&'a LogLine> {
     let exited = case.said(&["code=killed"]).or_else(|| case.lines.last().copied())?.line.at?;
     let own = case.archive.binary.as_ref().map_or(PROGRAM, |binary| binary.path.rsplit('/').next().unwrap_or(PROGRAM));
     case.archive.oom_kills.iter().flatten().rev().find(|line| {
-        let killed = line.text.split_once("illed process ").and_then(|(_, rest)| rest.split(['(', ')']).nth(1));
-        killed.is_some_and(|name| name == PROGRAM || !name.is_empty() && own.starts_with(name))
-            && !of_another_unit(case, line)
-            && line.at.is_some_and(|at| at.duration_since(exited).abs() <= KILL_TO_EXIT)
+        let killed = killed_process(line);
+        killed.is_some_and(|(pid, name)| {
+            (name == PROGRAM || !name.is_empty() && own.starts_with(name)) && !of_another_unit(case, pid)
+        }) && line.at.is_some_and(|at| at.duration_since(exited).abs() <= KILL_TO_EXIT)
     })
 }
 
-/// Whether the kernel told, for the same process, the control group of another unit (`dump_header`, Linux `mm/oom_kill.c`).
-fn of_another_unit(case: &Case<'_>, kill: &LogLine) -> bool {
-    let Some(pid) = kill.text.split_once("illed process ").and_then(|(_, rest)| rest.split(' ').next()) else {
-        return false;
-    };
+/// The process that a line of the kernel's log says was killed: `Killed process 62 (nats-server)`.
+fn killed_process(line: &LogLine) -> Option<(&str, &str)> {
+    let (pid, rest) = line.text.split_once("illed process ")?.1.split_once(" (")?;
+    Some((pid, rest.split(')').next()?))
+}
+
+/// Whether the kernel told, for that process, the control group of another unit (`dump_header`, Linux `mm/oom_kill.c`).
+fn of_another_unit(case: &Case<'_>, pid: &str) -> bool {
     case.archive.oom_kills.iter().flatten().any(|line| {
         let field = |name| line.text.split([',', ' ']).find_map(|field| field.strip_prefix(name));
         field("pid=") == Some(pid)
