@@ -24,7 +24,7 @@ use std::{
 use async_nats::jetstream::{self, kv::Store, stream::StorageType};
 use tokio::{
     runtime::{Handle, Runtime},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use crate::{
@@ -45,6 +45,9 @@ use lease::Held;
 const CONNECT: Duration = Duration::from_secs(5);
 /// One request to the bucket. A leader that is being elected does not answer at all.
 const REQUEST: Duration = Duration::from_secs(3);
+/// A bucket that does not answer is waited for: its cluster may have lost a leader, and elects one after 4 to 9 s, twice where both
+/// the stream's and JetStream's own are gone (`server/raft.go`, `minElectionTimeout`, `maxElectionTimeout`).
+const ELECTIONS: Duration = Duration::from_secs(20);
 /// The longest piece of a line in one value: a message that is larger holds up all others on its connection. Chosen.
 const PIECE: usize = 256 << 10;
 /// The least that a bucket must take in one value: a lease and the list of a line's pieces fit.
@@ -168,12 +171,7 @@ impl Mirror {
         let info = client.server_info();
         let mut context = jetstream::new(client);
         context.set_timeout(REQUEST);
-        let store = timeout(CONNECT, context.get_key_value(&bucket)).await;
-        let store = match store {
-            Ok(Ok(store)) => store,
-            Ok(Err(error)) => return Err(unopened(&bucket, &error)),
-            Err(_) => return Err(unusable(Failure::new(FailureKind::Timeout, "JetStream does not answer in time"))),
-        };
+        let store = opened(&context, &bucket).await?;
         let piece = fit(&bucket, &store, info.max_payload)?;
         let home = Home::of(&info, store.stream.cached_info().cluster.as_ref());
         let keys = Keys::of(cluster_key);
@@ -247,13 +245,32 @@ impl Shared {
     }
 }
 
+async fn opened(context: &jetstream::Context, bucket: &str) -> Result<Store, MirrorError> {
+    let until = Instant::now() + ELECTIONS;
+    loop {
+        let failure = match timeout(CONNECT, context.get_key_value(bucket)).await {
+            Ok(Ok(store)) => return Ok(store),
+            Ok(Err(error)) => unopened(bucket, &error),
+            Err(_) => {
+                let failure = Failure::new(FailureKind::Timeout, "JetStream does not answer in time");
+                MirrorError::Unusable { bucket: bucket.to_owned(), failure }
+            }
+        };
+        let silent = matches!(&failure, MirrorError::Unusable { failure, .. } if failure.kind == FailureKind::Timeout);
+        if !silent || Instant::now() >= until {
+            return Err(failure);
+        }
+    }
+}
+
 fn unopened(bucket: &str, error: &jetstream::context::KeyValueError) -> MirrorError {
     let text = causes(error);
     if text.contains("stream not found") {
         let why = format!("is not there; make it: nats kv add {bucket} --replicas 3");
         return MirrorError::Unfit { bucket: bucket.to_owned(), why };
     }
-    MirrorError::Unusable { bucket: bucket.to_owned(), failure: Failure::new(FailureKind::Unreachable, text) }
+    let kind = if text.contains("timed out") { FailureKind::Timeout } else { FailureKind::Unreachable };
+    MirrorError::Unusable { bucket: bucket.to_owned(), failure: Failure::new(kind, text) }
 }
 
 /// The longest value that it takes.

@@ -4,9 +4,9 @@
 use serde_json::Value;
 
 use crate::{
-    harness::{Lab, Options, WIDE, until},
+    harness::{Lab, Options},
     jetstream::with_system_account,
-    process::{Ended, Running},
+    process::Ended,
     watched::Witness,
 };
 
@@ -106,8 +106,85 @@ fn a_configuration_is_pushed_as_each_change_needs() {
     put_back(&pushed);
     assert_eq!(lab.server_ids(), ids);
     by_restart(&pushed);
-    killed(&pushed);
+    rehearsed(&pushed);
+    what_does_not_come_back(&pushed);
     nothing_lies_about(&lab);
+}
+
+/// What needs a restart on one version and not on another, and what each needs one for; the server itself agrees.
+fn pushed_to(nats: &'static str, raises_by_reload: bool) {
+    let Some(lab) = Lab::up(Options { nats, ..Options::default() }) else { return };
+    lab.all_settled();
+    let pushed = Pushed::new(&lab);
+    let ids = lab.server_ids();
+    // /varz of 2.12.8 goes on with what was.
+    let store = |host: &String| lab.monitored(host, "/jsz").and_then(|jsz| jsz["config"]["max_storage"].as_u64());
+    let stores = || lab.hosts().iter().map(store).collect::<Vec<_>>();
+    let ended = pushed.configure(&[]);
+    ended.exits(0).journal_is_whole();
+    assert_eq!((ended.rolled().len(), lab.server_ids()), (3, ids.clone()), "{ended}");
+    assert_eq!(pushed.payloads(), [1 << 20; 3], "{ended}");
+    // More room for JetStream.
+    pushed.edit("max_file_store: 200MB", "max_file_store: 210MB");
+    let before = pushed.on_disk();
+    if raises_by_reload {
+        shows(&pushed.plan(&[]), &["h1, h2, h3: reload: a reload takes jetstream.max_file_store"]);
+        pushed.configure(&[]).exits(0);
+        assert_eq!(lab.server_ids(), ids);
+    } else {
+        shows(&pushed.plan(&[]), &["h1, h2, h3: restart: no reload takes jetstream.max_file_store"]);
+        let ended = pushed.configure(&["--set", "how=reload"]);
+        let why = ended.exits(4).halt("files-refused")["why"].clone();
+        assert!(why.as_str().is_some_and(|why| why.contains("jetstream max memory and store")), "{ended}");
+        assert_eq!((pushed.on_disk(), lab.server_ids()), (before, ids.clone()), "{ended}");
+        let witness = Witness::of(&lab);
+        let ended = pushed.configure(&["--close-unfinished"]);
+        ended.exits(0).journal_is_whole();
+        witness.report().nobody_was_harmed().restarts(&[1, 1, 1]);
+    }
+    assert_eq!(stores(), [Some(210 << 20); 3]);
+    included(&pushed);
+    nothing_lies_about(&lab);
+}
+
+/// A setting in a file that the configuration includes is shown and counts as one in the configuration; a host where only that file
+/// changes gets no other.
+fn included(pushed: &Pushed<'_>) {
+    let (lab, more) = (pushed.lab, "/etc/nats/more.conf");
+    pushed.edit("lame_duck_duration: {{ duck }}\n", "include './more.conf'\n");
+    let from = lab.write("more.conf.j2", "lame_duck_duration: {{ duck }}\n");
+    let text = format!(
+        "name: two-files\nturn:\n  - drain\n  - stop\n  - configure: {{files: [{{from: {}}}, {{from: {from}, to: {more}}}]}}\n  - start\n  \
+         - reload\n  - gate: {{looks: 2}}\n  - settle: {{for: 300ms, interval: 100ms}}\n",
+        pushed.template
+    );
+    let playbook = lab.write("two-files.yaml", &text);
+    let run = || lab.rollgate(&["run", &playbook, "-i", &pushed.inventory, "--yes"]);
+    let (plan, ids) = (|| lab.plainly(&["plan", &playbook, "-i", &pushed.inventory]), lab.server_ids());
+    let first = plan();
+    shows(&first, &["+include \"./more.conf\"", more]);
+    // Their addresses stand beside it, so that no two hosts' differences are one.
+    let by_reload = first.stdout.matches(": reload: no setting changes that is shown").count();
+    assert_eq!(by_reload, 3, "{first}");
+    run().exits(0).journal_is_whole();
+    assert_eq!(lab.server_ids(), ids);
+    // What no version takes by a reload.
+    pushed.with("hosts: [h1,", "hosts: [{name: h1, vars: {duck: 31s}},");
+    shows(&plan(), &["h1: restart: no reload takes lame_duck_duration", more, "+lame_duck_duration: 31s"]);
+    let ended = run();
+    ended.exits(0).journal_is_whole();
+    assert_eq!(ended.of("files-staged")[0]["files"], serde_json::json!([more]), "{ended}");
+    assert_eq!(ended.rolled(), ["h1"], "{ended}");
+}
+
+#[test]
+fn a_configuration_is_pushed_to_2_10() {
+    pushed_to("2.10.26", false);
+}
+
+#[test]
+fn a_configuration_is_pushed_to_2_12() {
+    pushed_to("2.12.8", true);
 }
 
 /// What every server can take by a reload: nobody is disconnected. The second time there is nothing to do.
@@ -206,30 +283,41 @@ fn by_restart(pushed: &Pushed<'_>) {
     lab.all_healthy();
 }
 
-/// The controller dies on the way, and another goes on.
-fn killed(pushed: &Pushed<'_>) {
+/// The very plan, played in a simulation: nothing is touched.
+fn rehearsed(pushed: &Pushed<'_>) {
+    let (before, ids) = (pushed.on_disk(), pushed.lab.server_ids());
+    pushed.with("payload: 1MB", "payload: 3MB");
+    let set = format!("template={}", pushed.template);
+    let rehearse = |more: &[&str]| pushed.lab.plainly(&pushed.words(&["rehearse", "configure"], &set, more));
+    shows(&rehearse(&[]), &["+max_payload: 3MB", "rehearsed, nothing was touched", "it would be finished"]);
+    let crash = rehearse(&["--set", "how=restart", "--fault", "crash@h2"]);
+    shows(&crash, &["restart", "rehearsed, nothing was touched"]);
+    pushed.with("payload: 3MB", "payload: 1MB");
+    assert_eq!((pushed.on_disk(), pushed.lab.server_ids()), (before, ids));
+}
+
+/// A change that `-t` has nothing against and with which no route lives: that server gets its old file back by itself, and the others
+/// never get the new one.
+fn what_does_not_come_back(pushed: &Pushed<'_>) {
     let lab = pushed.lab;
-    let (template, mut payload) = (format!("template={}", pushed.template), 2);
-    pushed.with("duck: 40s", "duck: 30s");
-    let few: Vec<String> =
-        ["after-files-staged", "before-configure", "after-configure", "after-reload"].map(str::to_owned).into();
-    let all = || (0..30).flat_map(|seq| [format!("before-{seq}"), format!("after-{seq}")]).collect();
-    let instants = if std::env::var("ROLLGATE_CRASH").is_ok_and(|value| value == "all") { all() } else { few };
-    for instant in instants {
-        pushed.with(&format!("payload: {payload}MB"), &format!("payload: {}MB", payload + 1));
-        payload += 1;
-        let args = pushed.words(&["configure"], &template, &["--yes", "--host", "h1"]);
-        let mut command = lab.rollgate_command(&args);
-        command.env("ROLLGATE_TEST_DIE_AT", &instant);
-        let died = Running::start(command, &lab.state()).wait(WIDE);
-        match died.events.last().map(|event| event["event"].as_str().expect("a kind")) {
-            Some("finished") => {}
-            None => drop(lab.plainly(&args).exits(0)),
-            Some(_) => {
-                assert!(died.status.code().is_none(), "{instant}: it did not die:\n{died}");
-                lab.plainly(&["resume", "-i", &pushed.inventory, "--yes"]).exits(0);
-            }
-        }
-        until("the new payload", || pushed.payloads()[0] == payload << 20);
-    }
+    lab.all_settled();
+    pushed.configure(&["--close-unfinished"]).exits(0);
+    let (before, ids) = (pushed.on_disk(), lab.server_ids());
+    let text = format!(
+        "name: configure-short\npolicy: {{on_failure: rollback}}\nturn:\n  - drain\n  - stop\n  - configure: {{files: [{{from: {}}}], how: restart}}\n  \
+         - start\n  - gate: {{looks: 2, deadline: 20s}}\n  - settle: {{for: 300ms, interval: 100ms}}\n",
+        pushed.template
+    );
+    // Every write is late.
+    pushed.edit("max_payload: {{ payload }}\n", "max_payload: {{ payload }}\nwrite_deadline: \"1ns\"\n");
+    let ended = lab.rollgate(&["run", &lab.write("configure-short.yaml", &text), "-i", &pushed.inventory, "--yes"]);
+    let halt = ended.exits(4).terminal("halted")["halt"].clone();
+    let host = halt["host"].as_str().expect("a host");
+    assert!(ended.rolled().is_empty(), "{ended}");
+    ended.says(&["on_failure: rollback", "runs again with what it had"]);
+    assert_eq!(pushed.on_disk(), before, "{ended}");
+    lab.all_healthy();
+    let hosts = lab.hosts();
+    let changed = hosts.iter().zip(ids).filter(|(host, id)| lab.server_id(host) != *id).map(|(host, _)| host.as_str());
+    assert_eq!(changed.collect::<Vec<_>>(), [host], "{ended}");
 }

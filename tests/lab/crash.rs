@@ -90,53 +90,16 @@ fn killed_at_every_instant() {
         }
         lab.all_healthy();
     }
-    killed_in_a_reload(&lab, &inventory);
     let restarts = expected.map(|count| count as u64);
     witness.report().nobody_was_harmed().restarts(&restarts);
     hosts.iter().for_each(|host| assert_eq!(lab.traces(host), ""));
 }
 
 /// `all`, or `2/5` for the second fifth: where to begin, and by how many to go on.
-fn part_of(text: &str) -> (usize, usize) {
+pub fn part_of(text: &str) -> (usize, usize) {
     let number = |text: &str| text.parse::<usize>().ok().filter(|number| *number > 0);
     let part = text.split_once('/').and_then(|(part, parts)| Some((number(part)? - 1, number(parts)?)));
     part.or((text == "all").then_some((0, 1))).expect("ROLLGATE_CRASH is `all`, or a part of it: `2/5`")
-}
-
-/// The same of a reload, told by turns over the system account and through the service manager: nothing is restarted, and
-/// whoever goes on proves that the server took what is on disk.
-fn killed_in_a_reload(lab: &Lab, inventory: &str) {
-    let ids = lab.server_ids();
-    let playbook = |through: &str| {
-        let text = format!(
-            "name: reload-quick\nturn:\n  - reload: {{through: {through}}}\n  - gate: {{looks: 2}}\n  \
-             - settle: {{for: 200ms, interval: 100ms}}\n"
-        );
-        lab.write(&format!("reload-{through}.yaml"), &text)
-    };
-    let ways = ["system-account", "service"].map(playbook);
-    let instants = (0..).map(|seq| format!("before-{seq}"));
-    let announced = ["reload", "gate"].map(|step| format!("after-{step}"));
-    for (place, (instant, playbook)) in announced.into_iter().chain(instants).zip(ways.iter().cycle()).enumerate() {
-        let died = dies(lab, &["run", playbook, "-i", inventory, "--yes", "--host", "h1"], &instant);
-        if died.status.success() {
-            assert!(place > 10, "{instant}: {died}");
-            break;
-        }
-        assert!(died.status.code().is_none(), "{instant}: it did not die:\n{died}");
-        if died.events.is_empty() {
-            continue;
-        }
-        let resumed = lab.plainly(&["resume", "-i", inventory, "--yes"]);
-        assert_eq!(resumed.status.code(), Some(0), "{instant}:\n{died}\n{resumed}");
-        let all: Vec<_> = died.events.iter().chain(&resumed.events).collect();
-        let proofs = all.iter().filter(|event| event["event"] == "step-finished" && event["step"] == "reload");
-        let proved =
-            proofs.filter(|event| event["note"].as_str().is_some_and(|note| note.contains("configuration "))).count();
-        let turns = all.iter().filter(|event| event["event"] == "turn-finished").count();
-        assert!(proved >= 1 && turns == 1, "{instant}:\n{died}\n{resumed}");
-    }
-    assert_eq!(lab.server_ids(), ids);
 }
 
 /// What a run that was left means for the next one, and what can be done about it.

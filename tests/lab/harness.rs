@@ -247,7 +247,7 @@ impl Lab {
     }
 
     /// What a server's monitoring port answers, asked without rollgate.
-    fn monitored(&self, host: &str, path: &str) -> Option<Value> {
+    pub fn monitored(&self, host: &str, path: &str) -> Option<Value> {
         let output = if self.plain {
             let inventory = std::fs::read_to_string(self.path.join("ssh_config")).ok()?;
             let address = inventory.split(&format!("Host {host}\n  HostName ")).nth(1)?.lines().next()?.to_owned();

@@ -1,5 +1,6 @@
 //! Journals and leases in a bucket of another cluster: runners that share no disk.
 
+mod three;
 mod trouble;
 
 use std::{
@@ -52,23 +53,34 @@ impl State {
     }
 
     fn with_login(lab: &Lab, login: impl FnOnce(u16) -> Login) -> Option<Self> {
+        let [port] = free_ports();
+        Self::named(lab, "state", port, login(port))
+    }
+
+    fn named(lab: &Lab, name: &str, port: u16, login: Login) -> Option<Self> {
         // The oldest: what it can do, all can.
         let program = binaries()?.into_iter().next()?;
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
-        let login = login(port);
         let text = format!(
-            "listen: \"127.0.0.1:{port}\"\nserver_name: state\njetstream: {{store_dir: \"{}\"}}\n{}",
-            lab.file("store"),
+            "listen: \"127.0.0.1:{port}\"\nserver_name: {name}\njetstream: {{store_dir: \"{}\"}}\n{}",
+            lab.file(&format!("{name}-store")),
             login.conf
         );
-        let conf = PathBuf::from(lab.write("state.conf", &text));
+        let conf = PathBuf::from(lab.write(&format!("{name}.conf"), &text));
         Some(Self { child: None, program, conf, port, login })
     }
 
     fn start(&mut self) {
+        self.spawn();
+        self.serves();
+    }
+
+    fn spawn(&mut self) {
         let mut command = Command::new(&self.program);
         command.arg("-c").arg(&self.conf).stdout(Stdio::null()).stderr(Stdio::null());
         self.child = Some(command.spawn().expect("nats-server"));
+    }
+
+    fn serves(&self) {
         until("JetStream of the state server", || {
             self.with(async |js| js.query_account().await.is_ok()).unwrap_or(false)
         });
@@ -94,6 +106,12 @@ impl Drop for State {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Ports of the loopback that nobody has, all different.
+fn free_ports<const N: usize>() -> [u16; N] {
+    let held = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    held.each_ref().map(|port| port.local_addr().expect("an address").port())
 }
 
 fn with<T>(server: &str, options: ConnectOptions, work: impl AsyncFnOnce(jetstream::Context) -> T) -> Option<T> {

@@ -1,7 +1,6 @@
 //! The playbook `reboot` on real hosts: each boots once, whoever dies or interferes meanwhile.
 
 use crate::{
-    crash::dies,
     harness::{Lab, Options, WIDE},
     process::{Ended, Running},
 };
@@ -15,7 +14,7 @@ fn playbook(lab: &Lab, reboot: &str) -> String {
 }
 
 /// Each boot leaves a line from now on.
-fn count_boots(lab: &Lab) {
+pub fn count_boots(lab: &Lab) {
     let unit = "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'cat /proc/sys/kernel/random/boot_id >>/root/boots'\n[Install]\nWantedBy=multi-user.target\n";
     for host in lab.hosts() {
         lab.put(&host, "/etc/systemd/system/count-boots.service", unit);
@@ -23,7 +22,7 @@ fn count_boots(lab: &Lab) {
     }
 }
 
-fn boots(lab: &Lab, host: &str) -> usize {
+pub fn boots(lab: &Lab, host: &str) -> usize {
     lab.root(host, "cat /root/boots 2>/dev/null | sort -u | wc -l").trim().parse().expect("a number")
 }
 
@@ -33,7 +32,6 @@ fn reboots() {
     count_boots(&lab);
     what_would_not_start_again_is_told_before(&lab);
     all_of_them_patched_first(&lab);
-    killed_in_the_middle(&lab);
     by_somebody_else(&lab);
     hosts_that_do_not_do_as_they_are_told(&lab);
     for host in lab.hosts() {
@@ -64,32 +62,6 @@ fn all_of_them_patched_first(lab: &Lab) {
         assert!(!patched.is_empty() && patched != lab.root(host, "cat /root/boots"), "{host}: {ended}");
     }
     ended.says(&["`patch` went well", "rebooting", "another boot was there after"]);
-}
-
-/// Right before and after the reboot is announced, recorded and waited for. `ROLLGATE_CRASH=all` tries every event.
-fn killed_in_the_middle(lab: &Lab) {
-    let (file, inventory) = (playbook(lab, ""), lab.inventory());
-    let whole = std::env::var("ROLLGATE_CRASH").is_ok_and(|value| value == "all");
-    // run-started, turn-started, stop: 2 and 3, reboot: 4 and 5.
-    let mut instants: Vec<String> = ["after-reboot", "before-5", "after-5"].map(String::from).into();
-    if whole {
-        instants = (1..14).flat_map(|seq| [format!("before-{seq}"), format!("after-{seq}")]).collect();
-    }
-    for (instant, host) in instants.iter().zip(lab.hosts().iter().cycle()) {
-        let before = boots(lab, host);
-        let died = dies(lab, &["run", &file, "-i", &inventory, "--yes", "--host", host], instant);
-        if died.status.success() {
-            assert!(whole, "{instant}: {died}");
-            break;
-        }
-        assert!(died.status.code().is_none(), "{instant}: it did not die: {died}");
-        let ended = lab.plainly(&["resume", "-i", &inventory, "--yes"]);
-        if died.of("finished").is_empty() {
-            ended.exits(0).terminal("finished");
-        }
-        assert_eq!(boots(lab, host), before + 1, "{instant}:\n{died}\n{ended}");
-        lab.all_healthy();
-    }
 }
 
 /// A host that somebody reboots in its turn, as one does who waits for nobody: in its stop, and at the gate.

@@ -26,13 +26,13 @@ while True:
 print("off", flush=True)
 "#;
 
-struct Client {
+pub struct Client {
     child: Child,
-    serial: String,
+    pub serial: String,
 }
 
 impl Client {
-    fn of(lab: &Lab, host: &str) -> Self {
+    pub fn of(lab: &Lab, host: &str) -> Self {
         let ca = lab.path.join("ca.pem").display().to_string();
         let mut command = lab.exec("python3", &["-c", CLIENT, &Lab::address(host), &ca]);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("python3");
@@ -41,7 +41,7 @@ impl Client {
         Self { child, serial: line.trim().to_owned() }
     }
 
-    fn is_connected(&mut self) -> bool {
+    pub fn is_connected(&mut self) -> bool {
         self.child.try_wait().expect("its state").is_none()
     }
 }
@@ -53,9 +53,9 @@ impl Drop for Client {
     }
 }
 
-/// Puts a certificate of the lab's CA on a host, with a new key, for all its listeners; its serial number, in decimal.
-fn renew(lab: &Lab, host: &str, days: &str) -> String {
-    let (cert, key) = (lab.file("new.pem"), lab.file("new.key"));
+/// Makes a certificate of the lab's CA for a host, with a new key: the two files, and its serial number in decimal.
+pub fn signed(lab: &Lab, host: &str, days: &str) -> (String, String, String) {
+    let (cert, key) = (lab.file(&format!("{host}.pem")), lab.file(&format!("{host}.key")));
     let (run, address) = (lab.path.display(), Lab::address(host));
     let script = format!(
         "openssl ecparam -genkey -name prime256v1 -noout -out {key} && openssl req -new -key {key} -subj /CN={host} | \
@@ -65,11 +65,17 @@ fn renew(lab: &Lab, host: &str, days: &str) -> String {
     );
     let output = std::process::Command::new("bash").args(["-c", &script]).output().expect("bash");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    (cert, key, String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Puts such a certificate on its host, for all its listeners; its serial number.
+fn renew(lab: &Lab, host: &str, days: &str) -> String {
+    let (cert, key, serial) = signed(lab, host, days);
     for (name, path) in [("server.pem", &cert), ("leaf.pem", &cert), ("server.key", &key)] {
         lab.put(host, &format!("/etc/nats/tls/{name}"), &std::fs::read_to_string(path).expect("a file"));
     }
     lab.root(host, "cd /etc/nats/tls && chown nats:nats server.key && chmod 400 server.key");
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    serial
 }
 
 /// On servers with TLS on every listener. Nothing is restarted, and nobody is disconnected.

@@ -3,9 +3,9 @@
 use std::{fs, path::PathBuf};
 
 use crate::{
-    harness::{Lab, Options, WIDE, binaries, until},
+    harness::{Lab, Options, binaries},
     jetstream::with_system_account,
-    process::{Ended, Running},
+    process::Ended,
     watched::Witness,
 };
 
@@ -97,7 +97,6 @@ fn what_does_not_do_is_refused_and_what_fails_is_put_back() {
     canary_fails(&lab);
     assert_eq!(link(), "/opt/nats/nats-server-2.14.6\n", "a link comes back as one");
     by_command(&lab);
-    killed(&lab);
     nothing_lies_about(&lab);
 }
 
@@ -179,54 +178,4 @@ fn by_command(lab: &Lab) {
     let back = lab.plainly(&["rollback", "-i", &inventory, ended.run(), "--all", "--yes"]);
     back.exits(0);
     assert_eq!(versions(lab), ["2.14.6"; 3], "{back}");
-}
-
-/// Runs rollgate, which dies at that instant, if it gets there.
-fn dies(lab: &Lab, args: &[&str], instant: &str) -> Ended {
-    let mut command = lab.rollgate_command(args);
-    command.env("ROLLGATE_TEST_DIE_AT", instant);
-    Running::start(command, &lab.state()).wait(WIDE)
-}
-
-/// One host after the other there and back; the controller dies on the way, and another goes on. Each server is restarted once
-/// each way. `ROLLGATE_CRASH=all` tries every event.
-fn killed(lab: &Lab) {
-    let inventory = lab.inventory();
-    let here = "/opt/nats/nats-server-2.15.1";
-    let few: Vec<String> = ["after-staged", "after-install", "after-canary"].map(str::to_owned).into();
-    let all = || (0..40).flat_map(|seq| [format!("before-{seq}"), format!("after-{seq}")]).collect();
-    let instants = if std::env::var("ROLLGATE_CRASH").is_ok_and(|value| value == "all") { all() } else { few };
-    for (place, instant) in instants.iter().enumerate() {
-        let host = lab.hosts()[place % 3].clone();
-        let starts = lab.stops_and_starts(&host).1;
-        let words: Vec<String> = words(&inventory, here, "2.15.1").into_iter().chain(set("on", "host")).collect();
-        let mut args: Vec<&str> = words.iter().map(String::as_str).collect();
-        args.extend(["--host", &host]);
-        let died = dies(lab, &args, instant);
-        let id = goes_on(lab, died, instant, &args);
-        assert_eq!(lab.varz(&host)["version"], "2.15.1", "{instant}");
-        assert_eq!(lab.stops_and_starts(&host).1, starts + 1, "{instant}");
-        let instant = instant.replace("staged", "stop").replace("install", "put-back").replace("canary", "start");
-        let args = ["rollback", "-i", &inventory, &id, "--all", "--yes"];
-        let died = dies(lab, &args, &instant);
-        goes_on(lab, died, &instant, &args);
-        assert_eq!(lab.varz(&host)["version"], "2.14.6", "{instant}");
-        assert_eq!(lab.stops_and_starts(&host).1, starts + 2, "{instant}");
-        until("all healthy", || versions(lab) == ["2.14.6"; 3]);
-        lab.all_healthy();
-    }
-}
-
-/// Another controller goes on with what one left that died; the run's id. Where nothing was announced yet it begins anew.
-fn goes_on(lab: &Lab, died: Ended, instant: &str, again: &[&str]) -> String {
-    match died.events.last().map(|event| event["event"].as_str().expect("a kind")) {
-        Some("finished") => {}
-        None => return lab.plainly(again).exits(0).run().to_owned(),
-        Some(_) => {
-            assert!(died.status.code().is_none(), "{instant}: it did not die:\n{died}");
-            let resumed = lab.plainly(&["resume", "-i", &lab.inventory(), "--yes"]);
-            assert_eq!(resumed.status.code(), Some(0), "{instant}:\n{died}\n{resumed}");
-        }
-    }
-    died.run().to_owned()
 }
