@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// A rehearsal of a thousand worlds is mostly small strings that come and go: a third faster than with glibc's (`simbench`).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     rollgate::cli::main()
 }

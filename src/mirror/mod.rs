@@ -40,14 +40,12 @@ use crate::{
 use home::Home;
 use keys::Keys;
 use lease::Held;
+use sink::PATIENCE;
 
 /// Connecting and logging in.
 const CONNECT: Duration = Duration::from_secs(5);
 /// One request to the bucket. A leader that is being elected does not answer at all.
 const REQUEST: Duration = Duration::from_secs(3);
-/// A bucket that does not answer is waited for: its cluster may have lost a leader, and elects one after 4 to 9 s, twice where both
-/// the stream's and JetStream's own are gone (`server/raft.go`, `minElectionTimeout`, `maxElectionTimeout`).
-const ELECTIONS: Duration = Duration::from_secs(20);
 /// The longest piece of a line in one value: a message that is larger holds up all others on its connection. Chosen.
 const PIECE: usize = 256 << 10;
 /// The least that a bucket must take in one value: a lease and the list of a line's pieces fit.
@@ -246,7 +244,7 @@ impl Shared {
 }
 
 async fn opened(context: &jetstream::Context, bucket: &str) -> Result<Store, MirrorError> {
-    let until = Instant::now() + ELECTIONS;
+    let until = Instant::now() + PATIENCE;
     loop {
         let failure = match timeout(CONNECT, context.get_key_value(bucket)).await {
             Ok(Ok(store)) => return Ok(store),

@@ -20,7 +20,7 @@ use crate::{
 
 /// How long the bucket is waited for: its leader's election takes up to 9 s (`raft.go`, `maxElectionTimeout`). The locks are
 /// renewed again before anybody may take them.
-const PATIENCE: Duration = Duration::from_secs(12);
+pub(super) const PATIENCE: Duration = Duration::from_secs(12);
 /// The same once it did not come: the turn under way must not be held up.
 const NO_PATIENCE: Duration = Duration::from_secs(1);
 /// Between two tries.

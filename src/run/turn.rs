@@ -224,6 +224,7 @@ async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finis
                 carry_out(roller, &mut passage, &change, "stop").await?;
                 let state = stopped(roller, &passage, step_began, stop.deadline).await?;
                 passage.rebooted = another_boot(&passage, &state);
+                passage.gate.is_down(state.restarts);
                 note = passage.rebooted.then(|| "the host was rebooted meanwhile".to_owned());
                 // A process that was gone before is not one that this stop has killed, nor is one that went with its host.
                 let ours = passage.server_id.is_some() && note.is_none();

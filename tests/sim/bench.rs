@@ -15,6 +15,10 @@ use rollgate::{
     run::{OBSERVE_TIMEOUT, rehearse},
 };
 
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Megabytes that a plan and roll of a thousand clusters of five may take.
 const MEMORY_LIMIT: f64 = 200.0;
 /// How much more than in proportion to their number the clusters may take.

@@ -11,3 +11,7 @@ mod scenarios;
 mod stale;
 mod upgrade;
 mod worlds;
+
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

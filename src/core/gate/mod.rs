@@ -91,6 +91,12 @@ impl Gate {
         &self.baseline
     }
 
+    /// The server is down, and its manager has started it so often by itself: one that was started again and again until it was
+    /// stopped was so after its turn began, too.
+    pub fn is_down(&mut self, restarts: Option<u32>) {
+        self.baseline.restarts = restarts.or(self.baseline.restarts);
+    }
+
     /// Good looks in a row so far.
     pub fn streak(&self) -> u32 {
         self.streak
@@ -130,6 +136,10 @@ impl Gate {
                 (self.process, self.gone) = (None, 0);
             }
             self.boot.clone_from(&service.boot_id);
+            if service.restarts < self.baseline.restarts && service.restarts.is_some() {
+                // Set to 0 by our start: from there on each counts.
+                self.baseline.restarts = service.restarts;
+            }
             if self.crashed(service) {
                 return Some(Cause::CrashLoop);
             }

@@ -152,6 +152,29 @@ fn a_process_that_exits_without_failure_is_gone() {
 }
 
 #[test]
+fn what_its_manager_did_before_it_was_down_is_no_crash() {
+    let look = |restarts| {
+        let mut look = good();
+        let mut service = running();
+        service.restarts = Some(restarts);
+        look.service = Ok(service);
+        look
+    };
+    let judged = |down: Option<u32>, seen: &[u32]| {
+        let mut gate = Gate::new(Baseline { restarts: Some(3), ..baseline() }, 1);
+        gate.is_down(down);
+        seen.iter().map(|restarts| gate.judge(&look(*restarts), Duration::ZERO)).last().expect("one look")
+    };
+    let crash = Verdict::Halt(Cause::CrashLoop);
+    assert_eq!(judged(Some(4), &[4, 4, 4]), Verdict::Open);
+    assert_eq!(judged(Some(4), &[5]), crash);
+    assert_eq!(judged(None, &[4]), crash);
+    // systemd sets it to 0 at our start: the first one after it counts, whatever it was before.
+    assert_eq!(judged(Some(1), &[0, 1]), crash);
+    assert_eq!(judged(Some(4), &[0, 0, 0]), Verdict::Open);
+}
+
+#[test]
 fn a_second_new_process_is_a_crash_loop() {
     let mut gate = Gate::new(baseline(), 5);
     assert_eq!(gate.judge(&good(), Duration::ZERO), Verdict::Wait(vec![]));

@@ -9,7 +9,7 @@ mod groups;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{cell::Cell, collections::BTreeMap, time::Duration};
 
 use super::{
     assets::{Assets, Group, Kind, Storage, StreamState},
@@ -224,25 +224,33 @@ struct Indexes<'a> {
 }
 
 /// The groups of one time, sorted: that is how they come, so that sorting them costs little, and hashing them would cost more.
-struct Index<'a>(Vec<&'a Group>);
+/// They are asked for in that order too, so that one of the next two places is mostly the one.
+struct Index<'a> {
+    groups: Vec<&'a Group>,
+    at: Cell<usize>,
+}
 
 impl<'a> Index<'a> {
     fn of(assets: &'a Assets) -> Self {
         let mut groups: Vec<&Group> = assets.groups.iter().collect();
         groups.sort_by(|a, b| key(a).cmp(&key(b)));
-        Self(groups)
+        Self { groups, at: Cell::new(0) }
     }
 
     fn get(&self, wanted: Key<'_>) -> Option<&'a Group> {
-        let place = self.0.binary_search_by(|group| key(group).cmp(&wanted)).ok()?;
-        self.0.get(place).copied()
+        let near = self.at.get();
+        let is = |place: &usize| self.groups.get(*place).is_some_and(|group| key(group) == wanted);
+        let found = [near, near + 1].into_iter().find(is);
+        let place = found.or_else(|| self.groups.binary_search_by(|group| key(group).cmp(&wanted)).ok())?;
+        self.at.set(place);
+        self.groups.get(place).copied()
     }
 
     /// The consumers of a stream.
     fn consumers<'b>(&'b self, of: &'b Group) -> impl Iterator<Item = &'a Group> + 'b {
         let wanted = (Kind::Consumer, of.account.as_str(), of.stream.as_str());
-        let from = self.0.partition_point(|group| stream(group) < wanted);
-        self.0.iter().skip(from).copied().take_while(move |group| stream(group) == wanted)
+        let from = self.groups.partition_point(|group| stream(group) < wanted);
+        self.groups.iter().skip(from).copied().take_while(move |group| stream(group) == wanted)
     }
 }
 
