@@ -187,6 +187,9 @@ pub enum Event {
         /// What there is to say of it.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         note: Option<String>,
+        /// Of a stop: how often the service manager had started the server by itself when it was down.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        restarts: Option<u32>,
     },
     /// A turn ended well.
     TurnFinished {
@@ -424,7 +427,7 @@ mod tests {
                 output: "no\n".into(),
             },
             Event::ApprovalAwaited { host: host(), step: step("look"), question: "green?".into() },
-            Event::StepFinished { host: host(), step: step("gate"), took_ms: 1200, note: None },
+            Event::StepFinished { host: host(), step: step("gate"), took_ms: 1200, note: None, restarts: None },
             Event::TurnFinished { host: host(), took_ms: 4200, unready_ms: 900, version: Some("2.15.1".into()) },
             Event::HookStarted {
                 when: When::Before,

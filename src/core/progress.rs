@@ -205,9 +205,10 @@ impl Progress {
                 own.stage = if failed.is_some() { OwnStage::Failed } else { OwnStage::Done };
             }),
             Event::ApprovalAwaited { .. } => {}
-            Event::StepFinished { host, step, .. } => {
+            Event::StepFinished { host, step, restarts, .. } => {
                 self.in_command(host, step, |own| own.stage = OwnStage::Done);
                 self.in_turn(|turn| {
+                    turn.baseline.restarts = restarts.or(turn.baseline.restarts);
                     turn.step = None;
                     turn.waiting.clear();
                     turn.finished.push(step.clone());

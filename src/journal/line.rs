@@ -70,7 +70,8 @@ mod tests {
 
     fn envelope() -> Envelope {
         let at = "2026-11-22T12:00:00Z".parse().unwrap();
-        let event = Event::StepFinished { host: "n1 ü".into(), step: "stop".into(), took_ms: 5, note: None };
+        let event =
+            Event::StepFinished { host: "n1 ü".into(), step: "stop".into(), took_ms: 5, note: None, restarts: None };
         Envelope { v: SCHEMA, run: "r1".into(), seq: 7, at, event }
     }
 

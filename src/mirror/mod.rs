@@ -24,7 +24,7 @@ use std::{
 use async_nats::jetstream::{self, kv::Store, stream::StorageType};
 use tokio::{
     runtime::{Handle, Runtime},
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
@@ -40,7 +40,7 @@ use crate::{
 use home::Home;
 use keys::Keys;
 use lease::Held;
-use sink::PATIENCE;
+use sink::{AGAIN, PATIENCE};
 
 /// Connecting and logging in.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -243,21 +243,28 @@ impl Shared {
     }
 }
 
+/// The bucket, once a leader answers for it.
 async fn opened(context: &jetstream::Context, bucket: &str) -> Result<Store, MirrorError> {
+    let silent = |why: &str| {
+        let failure = Failure::new(FailureKind::Timeout, why);
+        MirrorError::Unusable { bucket: bucket.to_owned(), failure }
+    };
+    let led = |store: &Store| store.stream.cached_info().cluster.as_ref().is_none_or(|of| of.leader.is_some());
     let until = Instant::now() + PATIENCE;
     loop {
+        let last = Instant::now() >= until;
         let failure = match timeout(CONNECT, context.get_key_value(bucket)).await {
-            Ok(Ok(store)) => return Ok(store),
+            Ok(Ok(store)) if led(&store) => return Ok(store),
+            // Any of its servers tells of a bucket that has none.
+            Ok(Ok(_)) => silent("its stream has no leader"),
             Ok(Err(error)) => unopened(bucket, &error),
-            Err(_) => {
-                let failure = Failure::new(FailureKind::Timeout, "JetStream does not answer in time");
-                MirrorError::Unusable { bucket: bucket.to_owned(), failure }
-            }
+            Err(_) => silent("JetStream does not answer in time"),
         };
-        let silent = matches!(&failure, MirrorError::Unusable { failure, .. } if failure.kind == FailureKind::Timeout);
-        if !silent || Instant::now() >= until {
+        let again = matches!(&failure, MirrorError::Unusable { failure, .. } if failure.kind == FailureKind::Timeout);
+        if last || !again {
             return Err(failure);
         }
+        sleep(AGAIN).await;
     }
 }
 
@@ -267,7 +274,9 @@ fn unopened(bucket: &str, error: &jetstream::context::KeyValueError) -> MirrorEr
         let why = format!("is not there; make it: nats kv add {bucket} --replicas 3");
         return MirrorError::Unfit { bucket: bucket.to_owned(), why };
     }
-    let kind = if text.contains("timed out") { FailureKind::Timeout } else { FailureKind::Unreachable };
+    // So JetStream answers without a leader of its own (error 10008, `server/jetstream_api.go`).
+    let elects = ["timed out", "temporarily unavailable"].iter().any(|words| text.contains(words));
+    let kind = if elects { FailureKind::Timeout } else { FailureKind::Unreachable };
     MirrorError::Unusable { bucket: bucket.to_owned(), failure: Failure::new(kind, text) }
 }
 

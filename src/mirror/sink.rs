@@ -24,7 +24,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(12);
 /// The same once it did not come: the turn under way must not be held up.
 const NO_PATIENCE: Duration = Duration::from_secs(1);
 /// Between two tries.
-const AGAIN: Duration = Duration::from_millis(200);
+pub(super) const AGAIN: Duration = Duration::from_millis(200);
 
 /// The journal of a run, and its mirror. An event is on this machine's disk, then in the bucket, and only then recorded; what
 /// the bucket did not take strains the run until it has it.

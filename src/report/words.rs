@@ -88,7 +88,7 @@ pub fn line(event: &Event) -> Option<(Tone, String, String)> {
             say(Tone::Wait, host, format!("`{step}` failed: {failed}"))
         }
         Event::ApprovalAwaited { host, question, .. } => say(Tone::Wait, host, format!("{question} [y/N]")),
-        Event::StepFinished { host, step, took_ms, note } => match step.as_str() {
+        Event::StepFinished { host, step, took_ms, note, .. } => match step.as_str() {
             "drain" => {
                 let note = note.as_deref().unwrap_or("nothing to do");
                 say(Tone::Plain, host, format!("drained in {}: {note}", span(*took_ms)))

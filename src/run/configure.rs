@@ -122,8 +122,8 @@ async fn of_host<F: Fleet>(
     let mut planned: Vec<(File, &Rendered)> = Vec::new();
     for one in rendered {
         let to = match (&one.to, &archive.config) {
-            (Some(to), Ok(config)) if clean(to) == clean(&config.main) => config.main.clone(),
-            (Some(to), _) => clean(to),
+            // What stands in for it when it is tried is put where the configuration has those very words.
+            (Some(to), _) => archive.as_written(to).map_or_else(|| clean(to), str::to_owned),
             (None, Ok(config)) => config.main.clone(),
             (None, Err(failure)) => return Err(lost("where its configuration is can't be told", failure.clone())),
         };
@@ -259,9 +259,8 @@ fn way(
         let read = |config: &ConfigText| settings::read(config).ok();
         read(config).zip(read(&then)).filter(|_| whole)
     });
-    let paths = archive.paths.as_ref().map_or(&[][..], Vec::as_slice);
-    let of = |path: &String| paths.iter().find(|one| clean(&one.path) == *path).map(|one| one.roles.clone());
-    let others: Vec<_> = texts.iter().filter(|(_, text)| text.is_none()).filter_map(|(path, _)| of(path)).collect();
+    let others = texts.iter().filter(|(_, text)| text.is_none()).filter_map(|(path, _)| archive.path(path));
+    let others: Vec<_> = others.map(|facts| facts.roles.clone()).collect();
     let version = archive.binary.as_ref().ok().and_then(|binary| Version::of(binary.version.as_deref()?));
     let known = Known {
         settings: maps.as_ref().map(|(now, then)| (now, then)),

@@ -1,4 +1,4 @@
-//! Contact with a host in the middle of a change.
+//! Hosts that may be out of reach for a while in the middle of a change.
 
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ const SLOWEST: Duration = Duration::from_secs(5);
 pub(super) struct Contact {
     lost_since: Option<Instant>,
     patience: Duration,
+    /// What deadlines were put off by so far.
+    lent: Duration,
     delays: Box<dyn Iterator<Item = Duration> + Send>,
 }
 
@@ -35,16 +37,16 @@ impl Contact {
 
     /// With a host that may be away for so long.
     pub(super) fn patient(patience: Duration) -> Self {
-        Self { lost_since: None, patience, delays: reconnects() }
+        Self { lost_since: None, patience, lent: Duration::ZERO, delays: reconnects() }
     }
 
     /// The host answered.
     pub(super) fn found(&mut self) {
-        *self = Self::patient(self.patience);
+        *self = Self { lent: self.lent, ..Self::patient(self.patience) };
     }
 
     /// The host answered that it is still at work; when to ask again.
-    pub(super) fn answered(&mut self) -> Duration {
+    pub(super) fn still_at_work(&mut self) -> Duration {
         self.lost_since = None;
         self.delay()
     }
@@ -74,8 +76,8 @@ impl Contact {
         }
     }
 
-    /// What a host shows, and what is asked beside it; where it can't be reached, once it can be again. With it the time that this
-    /// cost: what could not be asked for is not late.
+    /// What a host shows, and what is asked beside it; where it can't be reached, once it can be again. With it the time to put a
+    /// deadline off by, since what could not be asked for is not late: in all no more than the patience, over however many losses.
     pub(super) async fn evidence<F: Fleet, T, L: Future<Output = (Archive, T)>>(
         &mut self,
         roller: &mut Roller<'_, F>,
@@ -89,6 +91,8 @@ impl Contact {
             let (archive, beside) = roller.attend(look()).await?;
             let Some(failure) = archive.lost() else {
                 self.found();
+                let away = away.min(self.patience.saturating_sub(self.lent));
+                self.lent += away;
                 return Ok((archive, beside, away));
             };
             self.wait(roller, host, step, failure.clone()).await?;

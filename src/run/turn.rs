@@ -214,7 +214,7 @@ async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finis
         if !down {
             roller.must_be_mirrored()?;
         }
-        let mut note = None;
+        let (mut note, mut restarts) = (None, None);
         match (&step, change) {
             (Step::Drain(step), _) => note = Some(drain::drain(roller, &passage, step).await?),
             (Step::Stop(stop), Some(id)) => {
@@ -224,7 +224,10 @@ async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finis
                 carry_out(roller, &mut passage, &change, "stop").await?;
                 let state = stopped(roller, &passage, step_began, stop.deadline).await?;
                 passage.rebooted = another_boot(&passage, &state);
-                passage.gate.is_down(state.restarts);
+                if !passage.rebooted {
+                    restarts = state.restarts;
+                    passage.gate.is_down(restarts);
+                }
                 note = passage.rebooted.then(|| "the host was rebooted meanwhile".to_owned());
                 // A process that was gone before is not one that this stop has killed, nor is one that went with its host.
                 let ours = passage.server_id.is_some() && note.is_none();
@@ -262,7 +265,8 @@ async fn steps<F: Fleet>(roller: &mut Roller<'_, F>, mut passage: Passage, finis
             (Step::Install(_) | Step::Configure(_) | Step::PutBack(_), None) => {}
         }
         let took_ms = millis::of(step_began.elapsed());
-        roller.record(Event::StepFinished { host: passage.host.clone(), step: step.name().into(), took_ms, note })?;
+        let (host, step) = (passage.host.clone(), step.name().into());
+        roller.record(Event::StepFinished { host, step, took_ms, note, restarts })?;
     }
     let unready = passage.down_since.zip(passage.ready_at).map(|(down, ready)| ready.duration_since(down));
     roller.record(Event::TurnFinished {
@@ -409,7 +413,7 @@ async fn stopped<F: Fleet>(
             Ok(state) => match state.phase {
                 Phase::Stopped | Phase::Failed | Phase::Missing => return Ok(state),
                 Phase::Stopping if began.elapsed() > limit => break Cause::ChangeTimedOut,
-                Phase::Stopping => contact.answered(),
+                Phase::Stopping => contact.still_at_work(),
                 Phase::Running | Phase::Starting | Phase::AutoRestart => break Cause::StillRunning,
             },
             Err(failure) => match contact.lost(failure) {

@@ -34,7 +34,13 @@ fn measure(place: &str) -> std::io::Result<bool> {
     let note = Some("3 leaders moved; 40 clients told to leave, 0 left (at first 2 leafnodes)".to_owned());
     let mut took = Vec::new();
     for seq in 0..EVENTS {
-        let event = Event::StepFinished { host: "h1".into(), step: "drain".into(), took_ms: 350, note: note.clone() };
+        let event = Event::StepFinished {
+            host: "h1".into(),
+            step: "drain".into(),
+            took_ms: 350,
+            note: note.clone(),
+            restarts: None,
+        };
         let envelope = Envelope { v: SCHEMA, run: "bench".into(), seq, at: Timestamp::now(), event };
         let began = Instant::now();
         journal.append(&envelope)?;

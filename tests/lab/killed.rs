@@ -6,9 +6,11 @@
 
 use std::{fs, time::Instant};
 
+use serde_json::Value;
+
 use crate::{
     crash::{dies, part_of},
-    harness::{Lab, Options, say, until},
+    harness::{Lab, Options, say},
     jetstream::with_system_account,
     process::Ended,
     reboot::{boots, count_boots},
@@ -28,6 +30,15 @@ struct Death<'a> {
     /// The one that goes on, if it gets there.
     again: &'static str,
     host: &'a str,
+}
+
+/// One run that was killed and gone on with.
+struct Round {
+    id: String,
+    /// Whether its controller died: it does not where the run has no such instant.
+    died: bool,
+    /// Whether a reload was proved in it.
+    proved: bool,
 }
 
 struct Killed<'a> {
@@ -77,7 +88,7 @@ impl Killed<'_> {
         };
         let mut count = 0;
         for (place, at) in instants.enumerate() {
-            let again = ["never", "after-resumed", "after-settled", "after-start"][place % 4];
+            let again = ["never", "after-resumed", "after-settled", "after-start"][(place / 2) % 4];
             let instant = Death { at: &at, again, host: &hosts[place % hosts.len()] };
             if self.part.is_some() {
                 say(&format!("{what}: {at}, then {again}"));
@@ -91,9 +102,9 @@ impl Killed<'_> {
         say(&format!("{what}: killed at {count} instants, {:.0} s", began.elapsed().as_secs_f64()));
     }
 
-    /// One run on one host that is killed and gone on with; its id, and whether its controller died. Its server was stopped and
-    /// started `restarts` times by then, and no host has anything of it.
-    fn run(&mut self, args: &[&str], instant: &Death<'_>, restarts: usize) -> (String, bool) {
+    /// One run on one host that is killed and gone on with. Its server was stopped and started `restarts` times by then, and no host
+    /// has anything of it.
+    fn run(&mut self, args: &[&str], instant: &Death<'_>, restarts: usize) -> Round {
         let (lab, Death { at, again, host }) = (self.lab, instant);
         let before = lab.stops_and_starts(host);
         let mut all = vec![dies(lab, args, at)];
@@ -127,7 +138,17 @@ impl Killed<'_> {
         }
         lab.all_healthy();
         let id = all.iter().find(|ended| !ended.events.is_empty()).expect("a run").run().to_owned();
-        (id, dead)
+        let proof = |event: &&Value| {
+            event["step"] == "reload" && event["note"].as_str().is_some_and(|note| note.contains("configuration "))
+        };
+        let proved = all.iter().any(|ended| ended.of("step-finished").iter().any(proof));
+        Round { id, died: dead, proved }
+    }
+
+    /// Whether there was such an instant in either of a run and its rollback; one that is named must be in both.
+    fn both(&self, there: &Round, back: &Round, at: &str) -> bool {
+        assert!(self.part.is_some() || (there.died && back.died), "{at}: {} {}", there.died, back.died);
+        there.died || back.died
     }
 
     fn nothing_lies_about(&self, told: &impl Fn() -> String) {
@@ -149,7 +170,7 @@ impl Killed<'_> {
     }
 
     fn takes_payload(&self, host: &str) {
-        until(&format!("{host} takes {}", self.payload), || self.lab.varz(host)["max_payload"] == self.payload);
+        assert_eq!(self.lab.varz(host)["max_payload"], self.payload, "{host}");
     }
 
     fn upgrade_and_rollback(&mut self) {
@@ -173,16 +194,16 @@ impl Killed<'_> {
             let Death { at, host, again } = *instant;
             let new = killed.lab.root(host, "sha256sum </opt/nats/nats-server-2.15.1");
             let up = ["run", &playbook, "-i", &inventory, "--yes", "--host", host];
-            let (id, died) = killed.run(&up, instant, 1);
+            let there = killed.run(&up, instant, 1);
             assert_eq!(killed.program(host), ("2.15.1".into(), new), "{at}");
             // It stages nothing, and has no canary.
             let at = at.replace("staged", "run-started").replace("install", "put-back").replace("canary", "settle");
-            let back = ["rollback", "-i", &inventory, &id, "--all", "--yes"];
-            let (_, died_back) = killed.run(&back, &Death { at: &at, host, again }, 1);
+            let back = ["rollback", "-i", &inventory, &there.id, "--all", "--yes"];
+            let back = killed.run(&back, &Death { at: &at, host, again }, 1);
             assert_eq!(killed.program(host), ("2.14.6".into(), LINK.into()), "{at}");
             // 20 MB a run, of which the lab's hosts have no room for many.
             killed.lab.root(host, "rm -rf /var/lib/rollgate/stage/*");
-            died || died_back
+            killed.both(&there, &back, &at)
         });
     }
 
@@ -207,15 +228,15 @@ impl Killed<'_> {
             let before = killed.on_disk(host);
             let (text, payload) = (fs::read_to_string(killed.next_limits()).expect("a file"), killed.payload);
             let run = ["run", &playbook, "-i", &inventory, "--yes", "--host", host];
-            let (id, died) = killed.run(&run, instant, 1);
+            let there = killed.run(&run, instant, 1);
             killed.takes_payload(host);
             assert!(killed.on_disk(host).starts_with(&text), "{at}: {}", killed.on_disk(host));
             let at = at.replace("files-staged", "run-started").replace("configure", "put-back");
-            let back = ["rollback", "-i", &inventory, &id, "--all", "--yes"];
-            let (_, died_back) = killed.run(&back, &Death { at: &at, host, again }, 1);
+            let back = ["rollback", "-i", &inventory, &there.id, "--all", "--yes"];
+            let back = killed.run(&back, &Death { at: &at, host, again }, 1);
             assert_eq!(killed.on_disk(host), before, "{at}");
             assert_ne!(killed.lab.varz(host)["max_payload"], payload, "{at}");
-            died || died_back
+            killed.both(&there, &back, &at)
         });
     }
 
@@ -231,10 +252,11 @@ impl Killed<'_> {
             |killed, instant| {
                 let text = fs::read_to_string(killed.next_limits()).expect("a file");
                 let run = ["run", &playbook, "-i", &inventory, "--yes", "--host", instant.host];
-                let (_, died) = killed.run(&run, instant, 0);
+                let round = killed.run(&run, instant, 0);
                 killed.takes_payload(instant.host);
                 assert!(killed.on_disk(instant.host).starts_with(&text), "{}", instant.at);
-                died
+                assert!(round.proved, "{}", instant.at);
+                round.died
             },
         );
         assert_eq!(self.lab.server_ids(), ids);
@@ -247,7 +269,9 @@ impl Killed<'_> {
         });
         let inventory = self.inventory.clone();
         let ids = self.lab.server_ids();
-        let mut ways = ways.iter().cycle();
+        // By turns, each before and after what happens.
+        let each = if self.part.is_some() { 2 } else { 1 };
+        let mut ways = ways.iter().flat_map(|way| std::iter::repeat_n(way, each)).cycle();
         self.each(
             "reload",
             &["after-turn-started", "after-turn-started", "after-reload", "after-reload", "after-gate"],
@@ -255,9 +279,10 @@ impl Killed<'_> {
                 killed.payload += 1;
                 killed.lab.put(instant.host, LIMITS, &format!("max_payload: {}\n", killed.payload));
                 let run = ["run", ways.next().expect("endless"), "-i", &inventory, "--yes", "--host", instant.host];
-                let (_, died) = killed.run(&run, instant, 0);
+                let round = killed.run(&run, instant, 0);
                 killed.takes_payload(instant.host);
-                died
+                assert!(round.proved, "{}", instant.at);
+                round.died
             },
         );
         assert_eq!(self.lab.server_ids(), ids);
@@ -269,10 +294,10 @@ impl Killed<'_> {
         self.each("reboot", &["after-stop", "after-reboot", "after-gate"], |killed, instant| {
             let host = instant.host;
             let (before, id) = (boots(killed.lab, host), killed.lab.server_id(host));
-            let (_, died) = killed.run(&["run", &playbook, "-i", &inventory, "--yes", "--host", host], instant, 1);
+            let round = killed.run(&["run", &playbook, "-i", &inventory, "--yes", "--host", host], instant, 1);
             assert_eq!(boots(killed.lab, host), before + 1, "{}", instant.at);
             assert_ne!(killed.lab.server_id(host), id, "{}", instant.at);
-            died
+            round.died
         });
     }
 }

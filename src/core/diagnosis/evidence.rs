@@ -10,7 +10,10 @@ use super::{
     files::{PathFacts, TlsBlock, TlsFile},
     unit::UnitState,
 };
-use crate::core::view::{Exit, Failure, FailureKind, Seen, View};
+use crate::core::{
+    conf::clean,
+    view::{Exit, Failure, FailureKind, Seen, View},
+};
 
 /// The version of the archive's format. Readers refuse a newer one.
 pub const VERSION: u32 = 1;
@@ -112,9 +115,18 @@ impl Archive {
         logs.flat_map(|log| log.lines.iter().map(move |line| (log.source.as_str(), line)))
     }
 
-    /// What is known of a path of the configuration.
+    /// What is known of a path of the configuration, however it is written there.
     pub fn path(&self, path: &str) -> Option<&PathFacts> {
-        self.paths.as_ref().ok()?.iter().find(|facts| facts.path == path)
+        let wanted = clean(path);
+        self.paths.as_ref().ok()?.iter().find(|facts| clean(&facts.path) == wanted)
+    }
+
+    /// A path as the server's configuration writes it, where it names it.
+    pub fn as_written(&self, path: &str) -> Option<&str> {
+        let wanted = clean(path);
+        let files = self.config.iter().flat_map(|config| &config.files).map(|file| file.path.as_str());
+        let paths = self.paths.iter().flatten().map(|facts| facts.path.as_str());
+        files.chain(paths).find(|written| clean(written) == wanted)
     }
 
     /// Who listens on a port.

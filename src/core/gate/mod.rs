@@ -136,9 +136,9 @@ impl Gate {
                 (self.process, self.gone) = (None, 0);
             }
             self.boot.clone_from(&service.boot_id);
-            if service.restarts < self.baseline.restarts && service.restarts.is_some() {
-                // Set to 0 by our start: from there on each counts.
-                self.baseline.restarts = service.restarts;
+            if service.restarts.is_some() && service.restarts < self.baseline.restarts {
+                // Our start has set it to 0: from there on each counts.
+                self.baseline.restarts = Some(0);
             }
             if self.crashed(service) {
                 return Some(Cause::CrashLoop);

@@ -171,6 +171,7 @@ fn what_its_manager_did_before_it_was_down_is_no_crash() {
     assert_eq!(judged(None, &[4]), crash);
     // systemd sets it to 0 at our start: the first one after it counts, whatever it was before.
     assert_eq!(judged(Some(1), &[0, 1]), crash);
+    assert_eq!(judged(Some(4), &[1]), crash);
     assert_eq!(judged(Some(4), &[0, 0, 0]), Verdict::Open);
 }
 

@@ -130,7 +130,7 @@ mod tests {
     }
 
     fn started(host: &str) -> Event {
-        Event::StepFinished { host: host.into(), step: "start".into(), took_ms: 1, note: None }
+        Event::StepFinished { host: host.into(), step: "start".into(), took_ms: 1, note: None, restarts: None }
     }
 
     fn turned(host: &str) -> Event {

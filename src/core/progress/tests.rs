@@ -32,7 +32,7 @@ fn step(host: &str, step: &str) -> Event {
 }
 
 fn finished(host: &str, step: &str) -> Event {
-    Event::StepFinished { host: host.into(), step: step.into(), took_ms: 1, note: None }
+    Event::StepFinished { host: host.into(), step: step.into(), took_ms: 1, note: None, restarts: None }
 }
 
 fn turned(host: &str) -> Event {
@@ -52,6 +52,16 @@ fn check(events: &[Event], expected: Result<(&[&str], &[&str]), &str>) {
         (Err(illegal), Err(text)) => assert_eq!(illegal.to_string(), text),
         (found, expected) => panic!("expected {expected:?}, found {found:?}"),
     }
+}
+
+#[test]
+fn what_a_manager_has_counted_is_that_of_the_stop() {
+    let fold = |restarts| {
+        let stopped = Event::StepFinished { host: "n1".into(), step: "stop".into(), took_ms: 1, note: None, restarts };
+        let state = Progress::fold(&[started(), turn("n1"), step("n1", "stop"), stopped]).unwrap();
+        state.turn.unwrap().baseline.restarts
+    };
+    assert_eq!((fold(Some(4)), fold(None)), (Some(4), Some(0)));
 }
 
 #[test]

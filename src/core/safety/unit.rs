@@ -129,12 +129,18 @@ mod tests {
         let of = |view: &View| view.servers[0].service.as_ref().unwrap().next.lame_duck_ms;
         assert_eq!(of(&view), None);
         let config = archive.config.as_mut().unwrap();
-        config.files[0].text.as_mut().unwrap().push_str("\ninclude more.conf\n");
+        config.files[0].text.as_mut().unwrap().push_str("\ninclude ./more.conf\n");
         let path = config.main.replace("nats-server.conf", "more.conf");
         let text = Ok("lame_duck_duration: \"3m\"\n".to_owned());
         config.files.push(ConfigFile { path, text, cut: false, lost_at: None });
+        // The host tells of it as it is included.
+        let mut facts = archive.paths.as_ref().unwrap()[0].clone();
+        facts.path = config.main.replace("nats-server.conf", "./more.conf");
+        facts.changed = Some(at(5_000));
+        archive.paths.as_mut().unwrap().push(facts);
         read_includes(&mut view, &archive);
         assert_eq!(of(&view), Some(180_000));
+        assert_eq!(view.servers[0].service.as_ref().unwrap().next.config_at, Some(at(5_000)));
     }
 
     #[test]

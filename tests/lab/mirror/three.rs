@@ -15,7 +15,8 @@ struct Three([State; 3]);
 
 impl Three {
     fn start(lab: &Lab) -> Option<Self> {
-        let (clients, routes): ([u16; 3], [u16; 3]) = (free_ports(), free_ports());
+        let [a, b, c, d, e, f] = free_ports();
+        let (clients, routes) = ([a, b, c], [d, e, f]);
         let urls = |ports: [u16; 3]| ports.map(|port| format!("nats://127.0.0.1:{port}")).join(",");
         let known = context(lab, "three", &json!({ "url": urls(clients), "user": "ops", "password": "ops" }));
         let login = |route: u16| Login {
