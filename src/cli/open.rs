@@ -10,6 +10,7 @@ use crate::{
     core::{
         event::{Envelope, Event, SCHEMA},
         progress::Progress,
+        view::Failure,
     },
     fleet::{Fleet, live::Live},
     journal::{FILE_NAME, Journal, JournalError, Journaled, Sink, StateDir, Strain, Summary, summary},
@@ -64,13 +65,19 @@ impl Open {
                 Error::internal(error).with(Code::Refused).hint(format!("in {}", directory.display()))
             })?,
         }
-        let failed = fleet.clear(&self.id, hold::TIMEOUT).await;
-        if failed.is_empty() {
-            // Without the mark it is done again after the next run, which harms nothing; a run of a bucket has no directory here.
-            let _ = state.mark_cleared(&self.id);
-        }
+        let failed = clear(fleet, state, &self.id).await;
         Ok(failed.into_iter().map(|(host, failure)| format!("{host}: {failure}")).collect())
     }
+}
+
+/// Removes a run's traces from the hosts, and notes it where nothing is left there; the hosts where that failed.
+pub async fn clear(fleet: &Live, state: &StateDir, id: &str) -> Vec<(String, Failure)> {
+    let failed = fleet.clear(id, hold::TIMEOUT).await;
+    if failed.is_empty() {
+        // Without the mark it is done again after the next run, which harms nothing; a run of a bucket has no directory here.
+        let _ = state.mark_cleared(id);
+    }
+    failed
 }
 
 /// Appends the end.

@@ -358,21 +358,19 @@ const DIED_AT_THE_END: usize = 5;
 /// Removes the traces of a run that is over, and those of runs before it on this cluster whose controller died between their end
 /// and this. What could not be removed is left to the next run.
 async fn clear(fleet: &Live, run: &str, progress: &Progress, state: &StateDir) {
-    let failed = fleet.clear(run, hold::TIMEOUT).await;
+    let failed = open::clear(fleet, state, run).await;
     for (host, failure) in &failed {
         output::note(&format!("{host}: its records of this run stay until the next one: {failure}"));
     }
     if !failed.is_empty() {
         return;
     }
-    // Without the mark it is done again after the next run, which harms nothing.
-    let _ = state.mark_cleared(run);
     let before = state.runs().unwrap_or_default().into_iter().rev().skip_while(|id| id != run).skip(1);
     for id in before.take(DIED_AT_THE_END).filter(|id| !state.is_marked_cleared(id)) {
         let Ok(events) = read(&state.run(&id).join(FILE_NAME)) else { continue };
-        let Ok(of) = Progress::fold(events.events.iter().map(|envelope| &envelope.event)) else { continue };
-        if of.cluster_key == progress.cluster_key && of.closed() && fleet.clear(&id, hold::TIMEOUT).await.is_empty() {
-            let _ = state.mark_cleared(&id);
+        let Ok(of) = open::fold(&events.events) else { continue };
+        if of.cluster_key == progress.cluster_key && of.closed() {
+            open::clear(fleet, state, &id).await;
         }
     }
 }

@@ -208,7 +208,7 @@ impl Progress {
             Event::StepFinished { host, step, restarts, .. } => {
                 self.in_command(host, step, |own| own.stage = OwnStage::Done);
                 self.in_turn(|turn| {
-                    turn.baseline.restarts = restarts.or(turn.baseline.restarts);
+                    turn.baseline.is_down(*restarts);
                     turn.step = None;
                     turn.waiting.clear();
                     turn.finished.push(step.clone());

@@ -71,7 +71,7 @@ pub(super) async fn settle<F: Fleet>(roller: &mut Roller<'_, F>, resume: &Resume
     let mended = standing == Standing::Back && resume.left.as_deref() == Some("halted");
     if mended || standing == Standing::Down {
         // Whatever its manager did until it was mended, or until it was stopped, it must not do again.
-        left.baseline.restarts = restarts.or(left.baseline.restarts);
+        left.baseline.is_down(restarts);
     }
     turn::go_on(roller, left, resume.down_at).await
 }

@@ -201,6 +201,13 @@ fn another_runner_goes_on() {
     bucket_goes_away(&lab, &mut state, &good, &run);
 }
 
+/// The events of a run, as a machine tells that may have nothing of it but the bucket.
+fn told(lab: &Lab, machine: &str, inventory: &str, id: &str) -> Vec<Value> {
+    let show = lab.elsewhere(machine, &["show", "-i", inventory, id, "-o", "json"], None).wait(WIDE);
+    let told: Value = serde_json::from_str(&show.exits(0).stdout).expect("JSON");
+    told["events"].as_array().unwrap_or_else(|| panic!("no events: {show}")).clone()
+}
+
 type Run<'a> = dyn Fn(&str, &[String]) -> Running + 'a;
 
 /// The bucket must outlive the servers that are rolled.
@@ -235,8 +242,6 @@ fn bucket_goes_away(lab: &Lab, state: &mut State, inventory: &str, run: &Run<'_>
     state.start();
     let resumed = run("e", &resume).wait(WIDE);
     assert_eq!(resumed.exits(0).rolled().len(), 2, "{halted}\n{resumed}");
-    let show = run("d", &["show", "-i", inventory, halted.run(), "-o", "json"].map(str::to_owned)).wait(WIDE);
-    let told: Value = serde_json::from_str(&show.exits(0).stdout).expect("JSON");
     let count = halted.events.len() + resumed.events.len();
-    assert_eq!(told["events"].as_array().map(Vec::len), Some(count), "{show}\n{halted}\n{resumed}");
+    assert_eq!(told(lab, "d", inventory, halted.run()).len(), count, "{halted}\n{resumed}");
 }

@@ -65,6 +65,12 @@ impl Baseline {
         }
     }
 
+    /// The server is down, and its manager has started it so often by itself, where that can be told: one that was started again and
+    /// again until it was stopped was so after its turn began, too.
+    pub fn is_down(&mut self, restarts: Option<u32>) {
+        self.restarts = restarts.or(self.restarts);
+    }
+
     /// The same with what is connected to its cluster.
     #[must_use]
     pub fn within(self, view: &View) -> Self {

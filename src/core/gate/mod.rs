@@ -91,10 +91,9 @@ impl Gate {
         &self.baseline
     }
 
-    /// The server is down, and its manager has started it so often by itself: one that was started again and again until it was
-    /// stopped was so after its turn began, too.
+    /// See [`Baseline::is_down`].
     pub fn is_down(&mut self, restarts: Option<u32>) {
-        self.baseline.restarts = restarts.or(self.baseline.restarts);
+        self.baseline.is_down(restarts);
     }
 
     /// Good looks in a row so far.

@@ -3,9 +3,9 @@
 use std::{fs, path::Path};
 
 use async_nats::{ConnectOptions, jetstream::kv};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{Login, State, context, free_ports, inventory};
+use super::{Login, State, context, free_ports, inventory, told};
 use crate::harness::{Lab, WIDE, until};
 
 const NAMES: [&str; 3] = ["s1", "s2", "s3"];
@@ -74,11 +74,6 @@ fn a_bucket_that_elects() {
     let known = inventory(&lab, "three.yaml", &three.0[0].login.inventory, "rollgate");
     let quick = lab.file("quick.yaml");
     let roll = ["run", &quick, "-i", &known, "--yes"];
-    let told = |machine: &str, id: &str| -> Vec<Value> {
-        let show = lab.elsewhere(machine, &["show", "-i", &known, id, "-o", "json"], None).wait(WIDE);
-        let told: Value = serde_json::from_str(&show.exits(0).stdout).expect("JSON");
-        told["events"].as_array().expect("events").clone()
-    };
 
     // The roll goes on over the election, and the bucket has all of it.
     fs::write(lab.file("hold"), "").expect("a file");
@@ -89,7 +84,7 @@ fn a_bucket_that_elects() {
     fs::remove_file(lab.file("hold")).expect("the file");
     let ended = rolling.wait(WIDE);
     assert_eq!(ended.exits(0).journal_is_whole().rolled().len(), 3, "{ended}");
-    assert_eq!(told("b", ended.run()), ended.events, "{ended}");
+    assert_eq!(told(&lab, "b", &known, ended.run()), ended.events, "{ended}");
 
     // A runner dies with a server down, the leader right after it: another goes on with what the other two have.
     three.again(first);
@@ -108,5 +103,5 @@ fn a_bucket_that_elects() {
     let stops = resumed.of("step-started").iter().filter(|event| event["step"] == "stop").count();
     assert_eq!((stops, resumed.rolled().len()), (3, 3), "{died}\n{resumed}");
     assert_eq!(resumed.of("settled")[0]["host"], host.as_str(), "{died}\n{resumed}");
-    assert_eq!(told("e", resumed.run()), resumed.events, "{resumed}");
+    assert_eq!(told(&lab, "e", &known, resumed.run()), resumed.events, "{resumed}");
 }

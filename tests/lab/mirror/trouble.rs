@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::Command};
 use async_nats::{ConnectOptions, jetstream::kv};
 use serde_json::{Value, json};
 
-use super::{Login, State, context, inventory};
+use super::{Login, State, context, inventory, told};
 use crate::{
     accounts::Operator,
     harness::{Lab, WIDE, until},
@@ -154,7 +154,5 @@ fn goes_away_and_comes_back(lab: &Lab, state: &mut State, inventory: &str, roll:
     let ended = rolling.wait(WIDE);
     ended.exits(0).journal_is_whole();
     assert_eq!(ended.rolled().len(), 3, "{ended}");
-    let show = lab.elsewhere("d", &["show", "-i", inventory, ended.run(), "-o", "json"], None).wait(WIDE);
-    let told: Value = serde_json::from_str(&show.exits(0).stdout).expect("JSON");
-    assert_eq!(told["events"].as_array().map(Vec::len), Some(ended.events.len()), "{show}\n{ended}");
+    assert_eq!(told(lab, "d", inventory, ended.run()).len(), ended.events.len(), "{ended}");
 }
